@@ -1,0 +1,38 @@
+# Everything here works on a fresh machine: each target sets up what it needs, once.
+# ARGS goes to the program behind a target: make run ARGS=--verbose, make test ARGS="-k claim -x".
+# Settings (PORT, REDIS_PORT, LIVEKIT_PORT, GREENROOM_HOME, …: see .env.example) go through the environment.
+
+.POSIX:
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint format setup clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: ## Start everything on this machine; Ctrl-C ends it
+	@sh scripts/setup.sh
+	@exec .venv/bin/greenroom run $(ARGS)
+
+test: ## Check style, types and import directions, and run all tests
+	@sh scripts/test.sh $(ARGS)
+
+bench: ## Measure everything that the README has a figure for; about nine minutes on a quiet machine
+	@sh scripts/setup.sh --dev
+	@for name in start_latency start_throughput cold_start spawn_rate answer_latency; do \
+	    .venv/bin/python -m benchmarks.$$name || exit 1; done
+
+lint: ## Check style, types and import directions
+	@sh scripts/setup.sh --dev
+	@sh scripts/lint.sh
+
+format: ## Format the code and mend what can be mended by itself
+	@sh scripts/setup.sh --dev
+	@.venv/bin/ruff check --fix --quiet . || true
+	@.venv/bin/ruff format .
+
+setup: ## Install the Python packages, with the tools for tests
+	@sh scripts/setup.sh --dev
+
+clean: ## Remove what was built here; .env and the data in .greenroom stay
+	@rm -rf .venv .uv .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""How every benchmark says what it saw: a table, and the same as JSON in ``benchmarks/results/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass
+class Report:
+    """One benchmark's figures. ``limit`` is what the figure should not exceed (or fall below, for rates)."""
+
+    name: str
+    command: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def add(
+        self, what: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None
+    ) -> None:
+        """One figure, with what it is held against."""
+        held = at_most is None or value <= at_most
+        held = held and (at_least is None or value >= at_least)
+        limit = at_most if at_most is not None else at_least
+        self.rows.append(
+            {"what": what, "value": round(value, 4), "unit": unit, "limit": limit, "at": _bound(at_most), "held": held}
+        )
+
+    def publish(self) -> None:
+        """Print the table and write the JSON beside it."""
+        table = Table(title=f"{self.name} ({self.command})")
+        for column in ("what", "value", "limit", ""):
+            table.add_column(column, justify="right" if column in {"value", "limit"} else "left")
+        for row in self.rows:
+            limit = "" if row["limit"] is None else f"{row['at']} {row['limit']:g} {row['unit']}"
+            table.add_row(row["what"], f"{row['value']:g} {row['unit']}", limit, "held" if row["held"] else "MISSED")
+        Console().print(table)
+        RESULTS.mkdir(exist_ok=True)
+        document = {"benchmark": self.name, "command": self.command, "machine": machine(), "at": int(time.time())}
+        (RESULTS / f"{self.name}.json").write_text(
+            json.dumps(document | {"figures": self.rows, "raw": self.raw}, indent=1) + "\n"
+        )
+
+
+def _bound(at_most: float | None) -> str:
+    return "at most" if at_most is not None else "at least"
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 100) * len(ordered) // 100) - 1))]

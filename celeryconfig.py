@@ -1,0 +1,66 @@
+"""Celery's settings: for the workers, for beat, and for whoever sends a task."""
+
+from orchestrator.adapters import celery_queue as q
+from orchestrator.settings import current_settings
+
+_settings = current_settings()
+
+broker_url = _settings.redis_url
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # Redis may be away for as long as it likes
+result_backend = None  # outcomes are in the sessions themselves
+task_ignore_result = True
+
+# A task is acknowledged when it is done, so that a worker's death gives it to another one. All tasks are idempotent.
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_enable_remote_control = False
+worker_send_task_events = False
+
+# Every task is time-limited; the visibility timeout is above the longest one and its longest wait, and the same in
+# every program that shares the broker, or Redis hands a running task out again.
+task_soft_time_limit = 60
+task_time_limit = 65
+broker_transport_options = {
+    "visibility_timeout": 300,
+    "unacked_restore_interval": 10,
+    "queue_order_strategy": "priority",  # the order of -Q: what a user waits for comes first
+    "socket_timeout": 10,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "retry_on_timeout": False,
+}
+
+task_default_queue = q.MAINTENANCE_QUEUE
+# The nameless exchange delivers to the queue that the routing key names. A named one keeps its bindings in Redis: when
+# that comes back empty, what a producer sends would go nowhere until everything is declared anew.
+task_default_exchange = ""
+task_queues = [
+    *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
+    q.host_queue(_settings.host_id),
+]
+task_create_missing_queues = True
+worker_hijack_root_logger = False
+
+# Messages expire below their period: a stopped worker does not wake to a backlog.
+beat_max_loop_interval = 10
+beat_schedule = {
+    "refill": {
+        "task": q.REFILL_TASK,
+        "schedule": 30.0,
+        "options": {"queue": q.REFILL_QUEUE, "expires": q.REFILL_EXPIRES_S},
+    },
+    "check": {
+        "task": q.CHECK_HOSTS_TASK,
+        "schedule": 60.0,
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.CHECK_EXPIRES_S},
+    },
+    "reap": {
+        "task": q.REAP_TASK,
+        "schedule": 300.0,
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": 250},
+    },
+}

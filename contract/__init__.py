@@ -1,0 +1,1 @@
+"""What the sides agree on: messages, session states and Redis keys. Imports nothing of the project."""

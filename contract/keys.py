@@ -1,0 +1,137 @@
+"""Every Redis key: its type, how long it lives, who writes it and who reads it. Operators look with redis-cli.
+
+Scores and times are Unix seconds by Redis's own clock (``TIME``), so that machines' clocks need not agree.
+
+======================  ======  =========  ==========================  =====================================
+key                     type    lives      written by                  read by
+======================  ======  =========  ==========================  =====================================
+session:<id>            hash    a day      API, worker, host (Lua)     all
+                                past end   (fields: ``SESSION_FIELDS``)
+turns:<id>              list    1 h past   host                        a successor of a crashed agent
+                                last turn
+sessions:<state>        zset    for ever   Lua, with the state         API (lists, counts), reaper
+                                           score: since when; for ``active``: last activity
+pool:ready              set     for ever   Lua: record_agent, claim,   claim
+pool:warming            set     for ever   Lua: reserve_warm, finish   plan: warm spawns under way
+pool:spawning           zset    for ever   Lua: reserve, begin_spawn   plan; score: the try's deadline
+pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
+pool:target             string  for ever   resize                      plan, GET /api/pool
+pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
+hosts                   set     for ever   host                        API, check_hosts
+host:<id>               hash    a day      host, each heartbeat        claim (lease), API
+host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
+host:<id>:commands      stream  ~1000      claim, finish, API          that host
+reply:<request id>      list    10 s       host                        the API request that waits on it
+idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
+                                a minute for a request without a key of its own
+lock:<name>             string  seconds    maintenance tasks           maintenance tasks
+stats:fence             string  for ever   Lua: claim, record_agent    the same
+stats:totalSpawned      string  for ever   Lua: record_agent           health, metrics
+stats:totalAssigned     string  for ever   Lua: claim, record_agent    health, metrics
+stats:deadClaims        string  for ever   Lua: evict                  metrics
+stats:lastRefillAt      string  for ever   refill                      readiness, metrics
+stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated wait
+                                100
+stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
+stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
+======================  ======  =========  ==========================  =====================================
+"""
+
+from contract.states import SessionState
+
+POOL_READY = "pool:ready"
+POOL_WARMING = "pool:warming"
+POOL_SPAWNING = "pool:spawning"
+POOL_WAITING = "pool:waiting"
+POOL_TARGET = "pool:target"
+REFILL_PENDING = "pool:refill-pending"
+HOSTS = "hosts"
+STATS_FENCE = "stats:fence"
+STATS_SPAWNED = "stats:totalSpawned"
+STATS_ASSIGNED = "stats:totalAssigned"
+STATS_DEAD_CLAIMS = "stats:deadClaims"
+STATS_LAST_REFILL = "stats:lastRefillAt"
+STATS_SPAWN_RECENT = "stats:spawnRecent"
+STATS_SPAWN_SECONDS = "stats:spawnSeconds"
+STATS_SPAWN_FAILURES = "stats:spawnFailures"
+
+SESSION_FIELDS = {
+    "status": "a SessionState",
+    "userId": "who it belongs to; absent while nobody's",
+    "userName": "as given at the start",
+    "agentPid": "the agent's PID on its host",
+    "agentTicks": "the process's start time in clock ticks since boot; with the PID it names one process",
+    "bootId": "the boot of the host's machine",
+    "host": "the host's id",
+    "createdAt": "reserved at",
+    "readyAt": "the agent's room accepted it at",
+    "startupTime": "seconds from the fork request until in the room",
+    "assignedAt": "claimed at",
+    "activeAt": "the user was first in the room at",
+    "userLeftAt": "the user's connection was lost at; absent while connected",
+    "endedAt": "ended or failed at",
+    "endReason": "why, in words",
+    "error": "why it failed, in words",
+    "errorCode": "why it failed, as a stable code",
+    "prewarmed": "1 when it waited in the pool",
+    "fence": "the claim's fencing number",
+    "assignment": "the claim's settings as JSON",
+    "attempts": "spawn tries begun",
+    "lastSeenAt": "the caller last asked about it at, while it waits",
+    "taskId": "the Celery task of the spawn",
+    "tokenAt": "a token was last made at",
+}
+
+
+def session(session_id: str) -> str:
+    """The hash of one session."""
+    return f"session:{session_id}"
+
+
+def turns(session_id: str) -> str:
+    """The finished turns of one session, oldest first, each as JSON."""
+    return f"turns:{session_id}"
+
+
+def sessions_in(state: SessionState) -> str:
+    """The ids of the sessions in one state."""
+    return f"sessions:{state}"
+
+
+def host(host_id: str) -> str:
+    """What one host says of itself."""
+    return f"host:{host_id}"
+
+
+def host_sessions(host_id: str) -> str:
+    """The live sessions whose agents one host owns."""
+    return f"host:{host_id}:sessions"
+
+
+def host_commands(host_id: str) -> str:
+    """The stream by which one host is told things."""
+    return f"host:{host_id}:commands"
+
+
+def reply(request_id: str) -> str:
+    """Where a host answers one command."""
+    return f"reply:{request_id}"
+
+
+def idempotency(digest: str) -> str:
+    """What one start request was answered."""
+    return f"idem:{digest}"
+
+
+def lock(name: str) -> str:
+    """One maintenance job's lock."""
+    return f"lock:{name}"
+
+
+SHARED = (
+    POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING,
+    *(sessions_in(state) for state in SessionState),
+    STATS_FENCE, STATS_SPAWNED, STATS_ASSIGNED, STATS_DEAD_CLAIMS,
+    STATS_SPAWN_RECENT, STATS_SPAWN_SECONDS, REFILL_PENDING,
+)  # fmt: skip
+"""The keys that every Lua script is given first, in this order (see ``lua/_prelude.lua``)."""

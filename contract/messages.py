@@ -1,0 +1,302 @@
+"""Every message on the host's Unix socket and on the zygote's: one JSON object on one line.
+
+Each docstring opens with ``sender -> receiver``. ``v`` is the protocol's version: a receiver that does not
+know it refuses the message, so that a rolled-out host never half-understands an older agent.
+Times are Unix seconds; a name that ends in ``_s`` is a duration in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+MAX_MESSAGE_BYTES = 128 * 1024
+"""One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
+
+SESSION_ID_PATTERN = r"^(prewarm|session)_[0-9a-z_]{8,64}$"
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN)]
+AgentPhase = Literal["joining", "ready", "assigned", "active"]
+
+
+class ProtocolError(ValueError):
+    """The peer sent something that is not a message of this protocol's version."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    v: Literal[1] = 1
+
+    def to_line(self) -> bytes:
+        """Encode as one JSON line."""
+        return self.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+class Assignment(BaseModel):
+    """What binds at the claim: whose session it is and how its agent behaves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session_id: SessionId
+    fence: int = Field(ge=0)
+    """Grows with every claim; an agent obeys only the highest it has seen."""
+    user_id: str
+    user_name: str | None = None
+    voice: str | None = None
+    language: str | None = None
+    system_prompt: str | None = None
+    opening_line: str | None = None
+    correlation_id: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class AgentLimits(BaseModel):
+    """How long an agent may go on by itself, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    orphan_s: float = 60.0
+    """Without its host for so long, it ends itself."""
+    reconnect_grace_s: float = 30.0
+    """How long it waits for a user whose connection dropped."""
+    max_call_s: float = 3600.0
+    """The longest allowed call, counted from the claim."""
+    max_idle_s: float = 1800.0
+    """Assigned or active with nothing said for so long, it ends itself."""
+
+
+# --- agent -> host -------------------------------------------------------------------------------------
+
+
+class Hello(_Message):
+    """agent -> host: first on each connection; all that a host needs to take the agent up (again)."""
+
+    type: Literal["hello"] = "hello"
+    session_id: SessionId
+    pid: int = Field(gt=0)
+    start_ticks: int = Field(ge=0)
+    """Field 22 of ``/proc/<pid>/stat``: with the PID and the boot id it names one process for ever."""
+    phase: AgentPhase
+    created_at: float
+    startup_s: float | None = None
+    assignment: Assignment | None = None
+
+
+class Ready(_Message):
+    """agent -> host: the room accepted it."""
+
+    type: Literal["ready"] = "ready"
+    startup_s: float
+    """From the fork request to the room's acceptance."""
+
+
+class Assigned(_Message):
+    """agent -> host: the answer to ``Assign``; the hand-over is done only if it was accepted."""
+
+    type: Literal["assigned"] = "assigned"
+    fence: int
+    accepted: bool
+    reason: str | None = None
+
+
+class UserJoined(_Message):
+    """agent -> host: a user is in the room."""
+
+    type: Literal["user_joined"] = "user_joined"
+    identity: str
+    at: float
+
+
+class UserLeft(_Message):
+    """agent -> host: no user is in the room any more."""
+
+    type: Literal["user_left"] = "user_left"
+    at: float
+
+
+class Turn(_Message):
+    """agent -> host: a finished turn of either side."""
+
+    type: Literal["turn"] = "turn"
+    role: Literal["user", "assistant"]
+    text: str = Field(max_length=16_384)
+    at: float
+    interrupted: bool = False
+    latency_s: float | None = None
+    """For an assistant's turn: from the end of the user's speech to the answer's first sound."""
+
+
+class Leaving(_Message):
+    """agent -> host: its last word, also written to its last-word file. ``ok`` false means it failed."""
+
+    type: Literal["leaving"] = "leaving"
+    reason: str
+    ok: bool = True
+
+
+class Pong(_Message):
+    """agent -> host: the answer to ``Ping``; ``in_room`` false means that its room connection is gone."""
+
+    type: Literal["pong"] = "pong"
+    seq: int
+    in_room: bool
+
+
+# --- host -> agent -------------------------------------------------------------------------------------
+
+
+class Assign(_Message):
+    """host -> agent: a user claimed you. Answered by ``Assigned``; sent twice with one fence, it is one."""
+
+    type: Literal["assign"] = "assign"
+    assignment: Assignment
+
+
+class End(_Message):
+    """host -> agent: leave the room and exit."""
+
+    type: Literal["end"] = "end"
+    reason: str
+
+
+class Ping(_Message):
+    """host -> agent: are you there, and still in your room?"""
+
+    type: Literal["ping"] = "ping"
+    seq: int
+
+
+# --- worker or operator <-> host -----------------------------------------------------------------------
+
+
+class Spawn(_Message):
+    """worker -> host: have an agent for this session in its room. Idempotent by session id."""
+
+    type: Literal["spawn"] = "spawn"
+    session_id: SessionId
+    requested_at: float
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+
+
+class Spawned(_Message):
+    """host -> worker: the outcome of ``Spawn``."""
+
+    type: Literal["spawned"] = "spawned"
+    ok: bool
+    reason: str | None = None
+    code: str | None = None
+    pid: int | None = None
+    startup_s: float | None = None
+
+
+class Check(_Message):
+    """worker -> host: ping every agent; end and report those that do not answer or lost their room."""
+
+    type: Literal["check"] = "check"
+
+
+class Checked(_Message):
+    """host -> worker: the outcome of ``Check``."""
+
+    type: Literal["checked"] = "checked"
+    agents: int
+    ended: list[str]
+
+
+class Retire(_Message):
+    """operator -> host: no more spawns, and end every agent when you are told to stop."""
+
+    type: Literal["retire"] = "retire"
+
+
+class Retired(_Message):
+    """host -> operator: the answer to ``Retire``."""
+
+    type: Literal["retired"] = "retired"
+    agents: int
+
+
+class Refused(_Message):
+    """host -> anyone: that was no message I know; the connection is closed after it."""
+
+    type: Literal["refused"] = "refused"
+    reason: str
+
+
+# --- host <-> zygote -----------------------------------------------------------------------------------
+
+
+class Fork(_Message):
+    """host -> zygote: fork one agent."""
+
+    type: Literal["fork"] = "fork"
+    session_id: SessionId
+    requested_at: float
+    livekit_url: str
+    token: str
+    host_socket: str
+    log_path: str
+    last_word_path: str
+    limits: AgentLimits
+
+
+class ZygoteReady(_Message):
+    """zygote -> host: everything is imported and frozen, one thread; forks may come."""
+
+    type: Literal["zygote_ready"] = "zygote_ready"
+    pid: int
+    preload_s: float
+
+
+class ZygoteFailed(_Message):
+    """zygote -> host: the user's agent could not be loaded; the zygote exits after it."""
+
+    type: Literal["zygote_failed"] = "zygote_failed"
+    reason: str
+
+
+class Forked(_Message):
+    """zygote -> host: the child's identity, or why there is none."""
+
+    type: Literal["forked"] = "forked"
+    session_id: SessionId
+    pid: int | None = None
+    start_ticks: int | None = None
+    error: str | None = None
+
+
+class Exited(_Message):
+    """zygote -> host: a child was reaped. ``status`` is negative for a signal, as in ``subprocess``."""
+
+    type: Literal["exited"] = "exited"
+    pid: int
+    status: int
+
+
+AnyMessage = Annotated[
+    Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
+    | Assign | End | Ping
+    | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
+    | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,
+    Field(discriminator="type"),
+]  # fmt: skip
+
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+
+
+def parse_line(line: bytes) -> AnyMessage:
+    """Decode one line.
+
+    Raises:
+        ProtocolError: too long, not JSON, of another version, or not a message of this protocol.
+    """
+    if len(line) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message may have {MAX_MESSAGE_BYTES} bytes; this one has {len(line)}")
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise ProtocolError(f"{where}: {first['msg']}") from None

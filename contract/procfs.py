@@ -1,0 +1,30 @@
+"""How a process is named for ever: its PID and its start time, as proc(5) has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: field 22 of ``/proc/<pid>/stat``.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    return int(stat_fields(pid)[19])
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` from the third (state) on.
+
+    The second field is the name in parentheses, which may itself have blanks and parentheses.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def boot_id() -> str:
+    """This boot of this machine: with it, a PID and a start time are unique across reboots."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

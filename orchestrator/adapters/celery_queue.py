@@ -1,0 +1,67 @@
+"""Work for the workers, through Celery. The queues, their options and the tasks' names are defined here once.
+
+Producers and consumers must declare a host's queue alike: a producer without ``expires`` would make a permanent one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from orchestrator.domain.errors import QueueUnavailableError
+
+SPAWN_QUEUE = "spawn"
+"""Agents that a user waits for. Workers look here first."""
+REFILL_QUEUE = "refill"
+"""Agents for the pool, and the refills themselves."""
+MAINTENANCE_QUEUE = "maintenance"
+HOST_QUEUE_EXPIRES_S = 300.0
+
+SPAWN_TASK = "greenroom.spawn_agent"
+REFILL_TASK = "greenroom.refill_pool"
+REAP_TASK = "greenroom.reap_stale_sessions"
+CHECK_HOSTS_TASK = "greenroom.check_hosts"
+CHECK_AGENTS_TASK = "greenroom.check_agents"
+
+REFILL_EXPIRES_S = 20.0
+CHECK_EXPIRES_S = 50.0
+
+
+def shared_queue(name: str) -> Queue:
+    """A queue that any worker consumes. Bound by its own name: Celery's default binds all to one key."""
+    return Queue(name, routing_key=name)
+
+
+def host_queue(host: str) -> Queue:
+    """The queue that only the worker on this host's machine consumes."""
+    return Queue(f"host.{host}", routing_key=f"host.{host}", expires=HOST_QUEUE_EXPIRES_S)
+
+
+class CeleryQueue:
+    """``ports.TaskQueue`` on Celery."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+        """See ``ports.TaskQueue``."""
+        await self._send(SPAWN_TASK, args=[session_id], queue=SPAWN_QUEUE if urgent else REFILL_QUEUE)
+
+    async def refill(self) -> None:
+        """See ``ports.TaskQueue``."""
+        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=REFILL_EXPIRES_S)
+
+    async def check_host(self, host: str) -> None:
+        """See ``ports.TaskQueue``."""
+        await self._send(CHECK_AGENTS_TASK, queue=host_queue(host), expires=CHECK_EXPIRES_S)
+
+    async def _send(self, task: str, **options: Any) -> None:
+        # Celery publishes synchronously: in a thread, so that no request waits for it.
+        try:
+            await asyncio.to_thread(self._app.send_task, task, ignore_result=True, retry=False, **options)
+        except (OperationalError, OSError) as error:
+            raise QueueUnavailableError from error

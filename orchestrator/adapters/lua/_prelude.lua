@@ -1,0 +1,82 @@
+-- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
+-- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true.
+--
+-- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
+-- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
+local POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local BY_STATE = {starting = KEYS[5], ready = KEYS[6], assigned = KEYS[7], active = KEYS[8], ended = KEYS[9], failed = KEYS[10]}
+local STATS_FENCE, STATS_SPAWNED, STATS_ASSIGNED, STATS_DEAD_CLAIMS = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local STATS_SPAWN_RECENT, STATS_SPAWN_SECONDS, REFILL_PENDING = KEYS[15], KEYS[16], KEYS[17]
+local OWN = 17
+
+local TIME = redis.call('TIME')
+local NOW = TIME[1] + TIME[2] / 1000000
+local NOW_TEXT = string.format('%.6f', NOW)
+
+local function session_key(id) return 'session:' .. id end
+local function host_key(host) return 'host:' .. host end
+local function commands_key(host) return 'host:' .. host .. ':commands' end
+local function host_sessions_key(host) return 'host:' .. host .. ':sessions' end
+
+-- Greater than every fence before, also when Redis came back from an append-only file that lacks its last second.
+local function next_fence()
+  local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
+  local fence = string.format('%.0f', math.max(last + 1, TIME[1] * 1000000 + TIME[2]))
+  redis.call('SET', STATS_FENCE, fence)
+  return fence
+end
+
+local function move(id, from, to)
+  if not ALLOWED[from .. '>' .. to] then return false end
+  redis.call('ZREM', BY_STATE[from], id)
+  redis.call('ZADD', BY_STATE[to], NOW_TEXT, id)
+  redis.call('HSET', session_key(id), 'status', to)
+  return true
+end
+
+local function tell(host, ...)
+  redis.call('XADD', commands_key(host), 'MAXLEN', '~', 1000, '*', ...)
+end
+
+-- A warm agent's lease is its host's: it is handed out only while that is fresh.
+local function lease_is_fresh(host)
+  local lease = redis.call('HMGET', host_key(host), 'leaseUntil', 'draining')
+  return lease[1] and tonumber(lease[1]) > NOW and lease[2] ~= '1'
+end
+
+local function refill_is_due()
+  return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
+end
+
+local function agents()
+  return redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
+    + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', POOL_SPAWNING)
+end
+
+-- Ends or fails a session in whatever live state it is in, and has its host end the agent.
+local function finish(id, from, to, reason, code, record_s)
+  local key = session_key(id)
+  if not move(id, from, to) then return false end
+  redis.call('SREM', POOL_READY, id)
+  redis.call('SREM', POOL_WARMING, id)
+  redis.call('ZREM', POOL_SPAWNING, id)
+  redis.call('ZREM', POOL_WAITING, id)
+  redis.call('HSET', key, 'endedAt', NOW_TEXT, 'endReason', reason)
+  if to == 'failed' then redis.call('HSET', key, 'error', reason, 'errorCode', code) end
+  redis.call('EXPIRE', key, record_s)
+  local host = redis.call('HGET', key, 'host')
+  if host then
+    redis.call('SREM', host_sessions_key(host), id)
+    tell(host, 'type', 'end', 'session', id, 'reason', reason)
+  end
+  return true, host
+end
+
+-- What an earlier request with this key was answered; nil when there was none.
+local function earlier(idem, body)
+  local kept = redis.call('HMGET', idem, 'body', 'answer', 'session', 'kind')
+  if not kept[1] then return nil end
+  if kept[1] ~= body then return {'conflict'} end
+  if kept[2] then return {'answered', kept[2]} end
+  return {kept[4] or 'none', kept[3] or ''}
+end

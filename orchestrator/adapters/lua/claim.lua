@@ -1,0 +1,48 @@
+-- Takes a waiting agent for a caller, at most one for a request key, and tells its host.
+-- KEYS[18] idem:<digest>
+-- ARGV     body digest, keep (s), user id, user name, assignment (JSON), reply id, most tries
+-- also     session:<id> and host:<id> of the agent taken, host:<id>:commands
+-- Returns  {'claimed', id, fence, host, assigned at, refill due} | {'queued', id} | {'answered', json}
+--          | {'conflict'} | {'none'}
+local idem = KEYS[OWN + 1]
+local body, keep, user, name, assignment, reply, tries =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+
+local function assign(id, host, fence)
+  tell(host, 'type', 'assign', 'session', id, 'fence', fence, 'assignment', assignment, 'reply', reply)
+end
+
+local before = earlier(idem, body)
+if before and before[1] == 'warm' then
+  -- The request came again before it was answered: the same agent is told again, which it takes as one. The answer
+  -- that was lost may have been the one that said a refill was due, so this one says so too.
+  local id = before[2]
+  local s = redis.call('HMGET', session_key(id), 'fence', 'host', 'assignedAt', 'status')
+  if s[4] == 'assigned' or s[4] == 'active' then
+    assign(id, s[2], s[1])
+    return {'claimed', id, s[1], s[2], s[3], '1'}
+  end
+elseif before and before[1] == 'cold' then
+  return {'queued', before[2]}
+elseif before and before[1] ~= 'none' then
+  return before
+end
+
+for _ = 1, tries do
+  local id = redis.call('SPOP', POOL_READY)
+  if not id then return {'none'} end
+  local s = redis.call('HMGET', session_key(id), 'status', 'host')
+  -- An agent left out here is put back by its host's reconciliation, once its host is alive again.
+  if s[1] == 'ready' and s[2] and lease_is_fresh(s[2]) then
+    local fence = next_fence()
+    move(id, 'ready', 'assigned')
+    redis.call('HSET', session_key(id), 'userId', user, 'userName', name, 'assignment', assignment,
+      'assignedAt', NOW_TEXT, 'fence', fence, 'prewarmed', '1')
+    redis.call('INCR', STATS_ASSIGNED)
+    redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'warm')
+    redis.call('EXPIRE', idem, keep)
+    assign(id, s[2], fence)
+    return {'claimed', id, fence, s[2], NOW_TEXT, refill_is_due()}
+  end
+end
+return {'none'}

@@ -1,0 +1,13 @@
+-- All counts at one moment.
+-- KEYS[18] pool:target  KEYS[19] stats:lastRefillAt
+-- Returns  starting, ready, assigned, active, ended, failed, pool:ready, warming, spawning, waiting, target or '',
+--          total spawned, total assigned, dead claims, last refill at or '', now
+local function number(key) return redis.call('GET', key) or '0' end
+return {
+  redis.call('ZCARD', BY_STATE.starting), redis.call('ZCARD', BY_STATE.ready), redis.call('ZCARD', BY_STATE.assigned),
+  redis.call('ZCARD', BY_STATE.active), redis.call('ZCARD', BY_STATE.ended), redis.call('ZCARD', BY_STATE.failed),
+  redis.call('SCARD', POOL_READY), redis.call('SCARD', POOL_WARMING),
+  redis.call('ZCARD', POOL_SPAWNING), redis.call('ZCARD', POOL_WAITING),
+  redis.call('GET', KEYS[OWN + 1]) or '', number(STATS_SPAWNED), number(STATS_ASSIGNED), number(STATS_DEAD_CLAIMS),
+  redis.call('GET', KEYS[OWN + 2]) or '', NOW_TEXT,
+}

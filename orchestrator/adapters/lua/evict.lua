@@ -1,0 +1,11 @@
+-- Fails a claimed session whose agent did not acknowledge; the request may then claim another.
+-- KEYS[18] session:<id>  KEYS[19] idem:<digest>
+-- ARGV     id, fence, reason, record (s)
+-- Returns  1, or 0 when the session has moved on since that claim
+local id, fence, reason, record_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local s = redis.call('HMGET', KEYS[OWN + 1], 'status', 'fence')
+if redis.call('HGET', KEYS[OWN + 2], 'session') == id then redis.call('HDEL', KEYS[OWN + 2], 'session', 'kind') end
+if s[1] ~= 'assigned' or s[2] ~= fence then return 0 end
+redis.call('INCR', STATS_DEAD_CLAIMS)
+finish(id, 'assigned', 'failed', reason, 'agent_unresponsive', record_s)
+return 1

@@ -1,0 +1,46 @@
+-- Makes a `starting` session for a caller: on its way at once, or waiting for capacity.
+-- KEYS[18] session:<id>  KEYS[19] idem:<digest>
+-- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), task id, most agents, most waiting,
+--          spawn deadline (s)
+-- also     session:<id> of what this request was given before
+-- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'}
+local key, idem = KEYS[OWN + 1], KEYS[OWN + 2]
+local id, body, keep, user, name, assignment, task = unpack(ARGV, 1, 7)
+local most_agents, most_waiting, deadline_s = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+
+local function place(queued)
+  local spawning = redis.call('ZRANK', POOL_SPAWNING, queued)
+  if spawning then return tostring(spawning + 1) end
+  local rank = redis.call('ZRANK', POOL_WAITING, queued)
+  return tostring(rank and redis.call('ZCARD', POOL_SPAWNING) + rank + 1 or 1)
+end
+
+local before = earlier(idem, body)
+if before and (before[1] == 'conflict' or before[1] == 'answered') then return before end
+if before and before[1] == 'cold' then
+  -- The same id: the driver sent this very call again, and nobody heard that the spawn is to be queued.
+  local fresh = before[2] == id and '1' or '0'
+  local dispatched = redis.call('ZSCORE', POOL_SPAWNING, before[2]) and '1' or '0'
+  return {'queued', before[2], dispatched, place(before[2]), fresh}
+end
+if before and before[1] == 'warm' then
+  -- The same request, sent twice at once, was given an agent meanwhile.
+  local status = redis.call('HGET', session_key(before[2]), 'status')
+  if status == 'assigned' or status == 'active' then return {'queued', before[2], '1', '1', '0'} end
+end
+
+local waiting = redis.call('ZCARD', POOL_WAITING)
+local dispatched = waiting == 0 and agents() < most_agents
+if not dispatched and waiting >= most_waiting then return {'full'} end
+
+redis.call('HSET', key, 'status', 'starting', 'userId', user, 'userName', name, 'assignment', assignment,
+  'createdAt', NOW_TEXT, 'lastSeenAt', NOW_TEXT, 'taskId', task)
+redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
+redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'cold')
+redis.call('EXPIRE', idem, keep)
+if dispatched then
+  redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+  return {'queued', id, '1', tostring(redis.call('ZCARD', POOL_SPAWNING)), '1'}
+end
+redis.call('ZADD', POOL_WAITING, NOW_TEXT, id)
+return {'queued', id, '0', tostring(redis.call('ZCARD', POOL_SPAWNING) + waiting + 1), '1'}

@@ -1,0 +1,9 @@
+-- Gives an overdue spawn a new deadline, once: of two refills that found it overdue, one queues it again.
+-- KEYS[18] session:<id>
+-- ARGV     id, spawn deadline (s)
+-- Returns  1 or 0
+local id, deadline_s = ARGV[1], tonumber(ARGV[2])
+local due = redis.call('ZSCORE', POOL_SPAWNING, id)
+if not due or tonumber(due) > NOW or redis.call('HGET', KEYS[OWN + 1], 'status') ~= 'starting' then return 0 end
+redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+return 1

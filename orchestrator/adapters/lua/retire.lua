@@ -1,0 +1,12 @@
+-- Takes agents out of the pool and ends them.
+-- ARGV     how many, reason, record (s)
+-- also     session:<id>, host:<id>:sessions and host:<id>:commands of each
+-- Returns  their ids
+local retired = {}
+for _ = 1, tonumber(ARGV[1]) do
+  local id = redis.call('SPOP', POOL_READY)
+  if not id then break end
+  local status = redis.call('HGET', session_key(id), 'status')
+  if status == 'ready' and finish(id, 'ready', 'ended', ARGV[2], '', ARGV[3]) then table.insert(retired, id) end
+end
+return retired

@@ -1,0 +1,22 @@
+-- What the plan needs, at one moment.
+-- also     session:<id> of each spawn under way and of each waiting session
+-- Returns  {ready, owned, {id, deadline, warm, attempts, …}, {id, since, last seen, …}}
+local ready = redis.call('SCARD', POOL_READY)
+local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
+  + redis.call('ZCARD', BY_STATE.active) - ready
+local spawning, waiting = {}, {}
+local due = redis.call('ZRANGE', POOL_SPAWNING, 0, -1, 'WITHSCORES')
+for i = 1, #due, 2 do
+  local id = due[i]
+  table.insert(spawning, id)
+  table.insert(spawning, due[i + 1])
+  table.insert(spawning, tostring(redis.call('SISMEMBER', POOL_WARMING, id)))
+  table.insert(spawning, redis.call('HGET', session_key(id), 'attempts') or '0')
+end
+local queue = redis.call('ZRANGE', POOL_WAITING, 0, -1, 'WITHSCORES')
+for i = 1, #queue, 2 do
+  table.insert(waiting, queue[i])
+  table.insert(waiting, queue[i + 1])
+  table.insert(waiting, redis.call('HGET', session_key(queue[i]), 'lastSeenAt') or queue[i + 1])
+end
+return {ready, math.max(0, owned), spawning, waiting}

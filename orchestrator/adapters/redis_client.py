@@ -1,0 +1,114 @@
+"""The Redis client, its scripts, and the translation of its errors. Nothing else imports ``redis``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import structlog
+from redis import asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from contract import keys
+from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.domain.session import TRANSITIONS
+
+log = structlog.get_logger("greenroom.store")
+
+Client = redis.Redis
+T = TypeVar("T")
+
+SOCKET_TIMEOUT_S = 2.0
+"""A caller hears that the store is away within this, plus what its own request takes."""
+
+
+def connect(url: str, *, max_connections: int = 256) -> Client:
+    """A client whose commands fail within ``SOCKET_TIMEOUT_S`` and are sent once.
+
+    redis-py resends ten times by default. A command whose reply was lost would then run twice, so only what is
+    idempotent is sent again, and by us (``Scripts.again``).
+    """
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        health_check_interval=25,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    return Client.from_pool(pool)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver raises into ``StoreUnavailableError``."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        if isinstance(error, ResponseError):
+            # It is there and refused: out of memory, read-only, or a fault of a script. Callers can only try again.
+            log.exception("redis refused a command", reason=str(error)[:500])
+        raise StoreUnavailableError from error
+
+
+async def again(call: Callable[[], Awaitable[T]]) -> T:
+    """Run what is idempotent, once more if its connection broke (not if it timed out)."""
+    with translated():
+        try:
+            return await call()
+        except RedisTimeoutError:
+            raise
+        except (RedisConnectionError, ConnectionError) as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise  # no connection came free in time: waiting once more would only take as long again
+            return await call()
+
+
+@cache
+def _source(name: str) -> str:
+    folder = files("orchestrator.adapters") / "lua"
+    allowed = ", ".join(f"['{a}>{b}'] = true" for a, targets in TRANSITIONS.items() for b in sorted(targets))
+    parts = (
+        f"local ALLOWED = {{{allowed}}}\n",
+        (folder / "_prelude.lua").read_text(),
+        (folder / f"{name}.lua").read_text(),
+    )
+    return "".join(parts)
+
+
+class Scripts:
+    """The Lua scripts of one client. Each is given the shared keys first, then its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scripts: dict[str, Any] = {}
+
+    async def run(self, name: str, own_keys: Sequence[str] = (), args: Sequence[object] = ()) -> Any:
+        """Run a script that must not run twice.
+
+        Raises:
+            StoreUnavailableError: no answer in time.
+        """
+        with translated():
+            return await self._call(name, own_keys, args)
+
+    async def again(self, name: str, own_keys: Sequence[str] = (), args: Sequence[object] = ()) -> Any:
+        """Run an idempotent script, once more if its connection broke."""
+        return await again(lambda: self._call(name, own_keys, args))
+
+    def _call(self, name: str, own_keys: Sequence[str], args: Sequence[object]) -> Awaitable[Any]:
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._client.register_script(_source(name))
+        texts = ["" if arg is None else str(arg) for arg in args]
+        call: Awaitable[Any] = script(keys=[*keys.SHARED, *own_keys], args=texts)
+        return call

@@ -1,0 +1,130 @@
+"""Hosts through Redis: their heartbeats, a stream of commands to each, and the replies on keys of their own."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from contract import keys
+from orchestrator.adapters.redis_client import Client, Scripts, again, translated
+from orchestrator.domain.errors import HostUnavailableError
+from orchestrator.ports import HostReply, HostReport, HostView
+
+REPLY_TTL_S = 10
+LOGS_TIMEOUT_S = 1.5
+COMMANDS_AT_ONCE = 128
+
+
+class RedisHosts:
+    """``ports.HostRegistry`` and ``ports.Hosts``; also the daemon's own end of its stream."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scripts = Scripts(client)
+
+    # --- heartbeats ------------------------------------------------------------------------------------
+
+    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
+        """See ``ports.HostRegistry``."""
+        fields = [str(part) for pair in asdict(report).items() for part in pair]
+        own = [keys.host(report.host), keys.HOSTS]
+        await self._scripts.again("heartbeat", own, [report.host, lease_s, *fields])
+
+    async def sign_off(self, host: str) -> None:
+        """See ``ports.HostRegistry``."""
+        with translated():
+            await self._client.hset(keys.host(host), "leaseUntil", "0")
+
+    async def hosts(self) -> list[HostView]:
+        """See ``ports.HostRegistry``."""
+
+        async def read() -> list[HostView]:
+            ids = sorted(str(i) for i in await self._client.smembers(keys.HOSTS))
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.time()
+                for host in ids:
+                    pipe.hgetall(keys.host(host))
+                (seconds, micros), *rows = await pipe.execute()
+            now = seconds + micros / 1e6
+            return [_view(host, row, now) for host, row in zip(ids, rows, strict=True) if row]
+
+        return await again(read)
+
+    # --- commands, as the API gives them ---------------------------------------------------------------
+
+    async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
+        """See ``ports.Hosts``."""
+        with translated():
+            row = await self._client.blpop([keys.reply(reply_id)], timeout=timeout_s)
+        return None if row is None else _reply(str(row[1]))
+
+    async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
+        """See ``ports.Hosts``."""
+        reply_id = secrets.token_hex(8)
+        command: dict[Any, Any] = {
+            "type": "logs", "session": session_id, "limit": limit, "reply": keys.reply(reply_id),
+        }  # fmt: skip
+        with translated():
+            await self._client.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)
+        reply = await self.acknowledged(reply_id, LOGS_TIMEOUT_S)
+        if reply is None:
+            raise HostUnavailableError("The agent's host did not answer; it may be restarting. Try again.")
+        lines = reply.data.get("lines", [])
+        return list(lines) if isinstance(lines, list) else []
+
+    # --- commands, as the daemon takes them ------------------------------------------------------------
+
+    async def newest_command(self, host: str) -> str:
+        """The id after which this daemon listens: what came before it was told to an earlier one."""
+        with translated():
+            rows = await self._client.xrevrange(keys.host_commands(host), count=1)
+        return str(rows[0][0]) if rows else "0"
+
+    async def position(self, age_s: float) -> str:
+        """The id after which come the commands of the last ``age_s`` seconds."""
+        with translated():
+            seconds, micros = await self._client.time()
+        return f"{int((seconds + micros / 1e6 - age_s) * 1000)}-0"
+
+    async def commands(self, host: str, after: str, block_ms: int) -> list[tuple[str, Mapping[str, str]]]:
+        """The commands after an id, waiting up to ``block_ms`` for the first."""
+        with translated():
+            rows: Any = await self._client.xread(
+                {keys.host_commands(host): after}, count=COMMANDS_AT_ONCE, block=block_ms
+            )
+        if not rows:
+            return []
+        entries = rows[0][1] if isinstance(rows, list) else next(iter(rows.values()))
+        return [(str(entry_id), fields) for entry_id, fields in entries]
+
+    async def answer(self, reply_key: str, reply: HostReply) -> None:
+        """Answer one command on the key that its sender waits on."""
+        text = json.dumps({"ok": reply.ok, "reason": reply.reason, "data": dict(reply.data)})
+
+        async def push() -> None:
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.rpush(reply_key, text)
+                pipe.expire(reply_key, REPLY_TTL_S)
+                await pipe.execute()
+
+        # Sent again where its connection broke, as all do when Redis restarts: a lost answer would cost a healthy agent
+        # its life. Sent twice does no harm, for only the first is read.
+        await again(push)
+
+
+def _view(host: str, fields: Mapping[str, str], now: float) -> HostView:
+    return HostView(
+        host=host,
+        alive=float(fields.get("leaseUntil", 0)) > now,
+        heartbeat_age_s=round(max(0.0, now - float(fields.get("heartbeatAt", 0))), 3),
+        draining=fields.get("draining") == "1",
+        fields=fields,
+    )
+
+
+def _reply(text: str) -> HostReply:
+    content = json.loads(text)
+    return HostReply(content["ok"], content.get("reason"), content.get("data", {}))

@@ -1,0 +1,99 @@
+"""How records go into the scripts' arguments and come out of Redis's hashes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from contract.states import SessionState
+from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
+from orchestrator.ports import SPAWN_BOUNDS_S, AgentRecord, Answered, Session, StartRequest
+
+
+def start_args(request: StartRequest) -> list[object]:
+    """What ``claim`` and ``reserve_cold`` are told of a start."""
+    assignment = json.dumps(request.assignment, separators=(",", ":"))
+    return [request.body_digest, int(request.keep_s), request.user_id, request.user_name or "", assignment]
+
+
+def replayed(reply: Sequence[str]) -> Answered:
+    """An earlier request's answer.
+
+    Raises:
+        IdempotencyConflictError: that request had another body.
+    """
+    if reply[0] == "conflict":
+        raise IdempotencyConflictError
+    return Answered(reply[1])
+
+
+def agent_args(record: AgentRecord) -> list[object]:
+    """What ``record_agent`` is told of an agent."""
+    identity, assignment = record.identity, record.assignment
+    claim: list[object] = ["", "", "", ""]
+    if assignment is not None:
+        settings = assignment.model_dump_json(exclude={"session_id", "fence"}, exclude_none=True)
+        claim = [settings, assignment.fence, assignment.user_id, assignment.user_name or ""]
+    startup = "" if record.startup_s is None else f"{record.startup_s:.6f}"
+    return [
+        record.session_id, identity.host, identity.boot_id, identity.pid, identity.start_ticks,
+        str(record.state), f"{record.created_at:.6f}", startup, *claim, ",".join(map(str, SPAWN_BOUNDS_S)),
+    ]  # fmt: skip
+
+
+def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
+    """The record in a session's hash."""
+
+    def number(name: str) -> float | None:
+        return float(fields[name]) if fields.get(name) else None
+
+    def whole(name: str) -> int | None:
+        return int(fields[name]) if fields.get(name) else None
+
+    return Session(
+        session_id=session_id,
+        state=SessionState(fields["status"]),
+        created_at=number("createdAt") or 0.0,
+        user_id=fields.get("userId") or None,
+        user_name=fields.get("userName") or None,
+        host=fields.get("host"),
+        agent_pid=whole("agentPid"),
+        agent_ticks=whole("agentTicks"),
+        boot_id=fields.get("bootId"),
+        ready_at=number("readyAt"),
+        startup_s=number("startupTime"),
+        assigned_at=number("assignedAt"),
+        active_at=number("activeAt"),
+        user_left_at=number("userLeftAt"),
+        ended_at=number("endedAt"),
+        end_reason=fields.get("endReason"),
+        error=fields.get("error"),
+        error_code=fields.get("errorCode"),
+        prewarmed=fields.get("prewarmed") == "1",
+        fence=whole("fence") or 0,
+        attempts=whole("attempts") or 0,
+        task_id=fields.get("taskId"),
+        token_at=number("tokenAt"),
+    )
+
+
+def chunks(flat: Sequence[str], width: int) -> list[Sequence[str]]:
+    """A script's flat list as rows."""
+    return [flat[i : i + width] for i in range(0, len(flat), width)]
+
+
+def parse_cursor(cursor: str) -> tuple[SessionState, str, str]:
+    """State, score and id of the last session on the page before.
+
+    Raises:
+        InvalidRequestError: it is no cursor.
+    """
+    try:
+        state, score, session_id = cursor.split("|")
+        parsed = SessionState(state), float(score), session_id
+    except ValueError:
+        parsed = SessionState.STARTING, math.nan, ""
+    if not math.isfinite(parsed[1]):
+        raise InvalidRequestError("cursor: use the one that the page before gave")
+    return parsed[0], repr(parsed[1]), parsed[2]

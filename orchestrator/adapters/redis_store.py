@@ -1,0 +1,363 @@
+"""The session store on Redis: one Lua script for each change, and the records' way in and out of hashes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from contract import keys
+from contract.messages import Assignment, Turn
+from contract.states import SessionState
+from orchestrator.adapters.redis_client import Client, Scripts, again, translated
+from orchestrator.adapters.redis_records import agent_args, chunks, parse_cursor, replayed, session_of, start_args
+from orchestrator.domain.errors import AtCapacityError, InvalidRequestError
+from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
+from orchestrator.ports import (
+    AgentRecord,
+    Answered,
+    Claimed,
+    Counts,
+    Finished,
+    Limits,
+    NoneReady,
+    Page,
+    Queued,
+    RecordOutcome,
+    Session,
+    SpawnStats,
+    StartRequest,
+)
+
+TURNS_KEPT = 400
+TURNS_TTL_S = 3600
+REAP_AT_MOST = 500
+
+
+class RedisStore:
+    """``ports.SessionStore`` on Redis."""
+
+    def __init__(self, client: Client, *, record_s: float = 86_400, claim_depth: int = 64) -> None:
+        self._client = client
+        self._scripts = Scripts(client)
+        self._record_s = int(record_s)
+        self._claim_depth = claim_depth
+        """Members of the pool that one claim looks at before it calls the pool empty."""
+
+    # --- a start ---------------------------------------------------------------------------------------
+
+    async def claim(self, request: StartRequest, reply_id: str) -> Claimed | Queued | Answered | NoneReady:
+        """See ``ports.SessionStore``."""
+        reply = await self._scripts.again(
+            "claim",
+            [keys.idempotency(request.request_key)],
+            [*start_args(request), keys.reply(reply_id), self._claim_depth],
+        )
+        match reply:
+            case ["claimed", session_id, fence, host, at, refill]:
+                return Claimed(session_id, int(fence), host, float(at), refill == "1")
+            case ["queued", session_id]:
+                return Queued(session_id, dispatched=True, position=1, fresh=False)
+            case ["none"]:
+                return NoneReady()
+        return replayed(reply)
+
+    async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
+        """See ``ports.SessionStore``."""
+        own = [keys.session(session_id), keys.idempotency(request_key)]
+        return bool(await self._scripts.again("evict", own, [session_id, fence, reason, self._record_s]))
+
+    async def release_claim(self, request_key: str, session_id: str) -> None:
+        """See ``ports.SessionStore``."""
+        key = keys.idempotency(request_key)
+        with translated():
+            if await self._client.hget(key, "session") == session_id:
+                await self._client.hdel(key, "session", "kind")
+
+    async def keep_answer(self, request_key: str, answer: str, keep_s: float) -> str:
+        """See ``ports.SessionStore``."""
+        return str(await self._scripts.again("keep_answer", [keys.idempotency(request_key)], [answer, int(keep_s)]))
+
+    async def reserve_cold(
+        self, request: StartRequest, session_id: str, task_id: str, limits: Limits
+    ) -> Queued | Answered:
+        """See ``ports.SessionStore``."""
+        reply = await self._scripts.again(
+            "reserve_cold",
+            [keys.session(session_id), keys.idempotency(request.request_key)],
+            [
+                session_id,
+                *start_args(request),
+                task_id,
+                limits.max_agents,
+                limits.max_queue,
+                limits.spawn_deadline_s,
+            ],
+        )
+        match reply:
+            case ["queued", kept_id, dispatched, position, fresh]:
+                return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
+            case ["full"]:
+                raise AtCapacityError
+        return replayed(reply)
+
+    # --- spawning --------------------------------------------------------------------------------------
+
+    async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
+        """See ``ports.SessionStore``."""
+        args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
+        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id)], args))
+
+    async def dispatch(self, session_id: str, limits: Limits) -> bool:
+        """See ``ports.SessionStore``."""
+        args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
+        return bool(await self._scripts.run("dispatch", [keys.session(session_id)], args))
+
+    async def respawn(self, session_id: str, deadline_s: float) -> bool:
+        """See ``ports.SessionStore``."""
+        return bool(await self._scripts.run("respawn", [keys.session(session_id)], [session_id, deadline_s]))
+
+    async def begin_spawn(self, session_id: str, deadline_s: float) -> int:
+        """See ``ports.SessionStore``."""
+        return int(await self._scripts.run("begin_spawn", [keys.session(session_id)], [session_id, deadline_s]))
+
+    async def record_agent(self, record: AgentRecord) -> RecordOutcome:
+        """See ``ports.SessionStore``."""
+        own = [keys.session(record.session_id), keys.host_sessions(record.identity.host)]
+        accepted, fence, assignment = await self._scripts.again("record_agent", own, agent_args(record))
+        if not assignment:
+            return RecordOutcome(accepted == "1")
+        fields = json.loads(assignment)
+        return RecordOutcome(True, Assignment(session_id=record.session_id, fence=int(fence), **fields))
+
+    async def count_spawn_failure(self, code: str) -> None:
+        """See ``ports.SessionStore``."""
+        with translated():
+            await self._client.hincrby(keys.STATS_SPAWN_FAILURES, code, 1)
+
+    async def spawn_stats(self) -> SpawnStats:
+        """See ``ports.SessionStore``."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.lrange(keys.STATS_SPAWN_RECENT, 0, -1)
+            pipe.hgetall(keys.STATS_SPAWN_SECONDS)
+            pipe.hgetall(keys.STATS_SPAWN_FAILURES)
+            with translated():
+                recent, buckets, failures = await pipe.execute()
+        return SpawnStats(
+            [float(value) for value in recent],
+            {bound: float(count) for bound, count in buckets.items()},
+            {code: int(count) for code, count in failures.items()},
+        )
+
+    # --- a session's life ------------------------------------------------------------------------------
+
+    async def mark_active(self, session_id: str) -> bool:
+        """See ``ports.SessionStore``."""
+        return bool(await self._scripts.again("mark_active", [keys.session(session_id)], [session_id]))
+
+    async def touch(self, session_id: str, *, user_left: bool | None = None) -> None:
+        """See ``ports.SessionStore``."""
+        left = {None: "", True: "1", False: "0"}[user_left]
+        await self._scripts.again("touch", [keys.session(session_id)], [session_id, left])
+
+    async def finish(
+        self,
+        session_id: str,
+        state: SessionState,
+        reason: str,
+        *,
+        code: str | None = None,
+        only_from: Sequence[SessionState] = (),
+    ) -> Finished:
+        """See ``ports.SessionStore``."""
+        changed, previous, host = await self._scripts.again(
+            "finish",
+            [keys.session(session_id)],
+            [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from)],
+        )
+        return Finished(changed == "1", SessionState(previous) if previous else None, host or None)
+
+    async def retire(self, count: int, reason: str) -> list[str]:
+        """See ``ports.SessionStore``."""
+        return list(await self._scripts.run("retire", [], [count, reason, self._record_s]))
+
+    async def owned_by(self, host: str) -> set[str]:
+        """See ``ports.SessionStore``."""
+        with translated():
+            return {str(i) for i in await self._client.smembers(keys.host_sessions(host))}
+
+    async def add_turn(self, session_id: str, turn: Turn) -> None:
+        """See ``ports.SessionStore``."""
+        key = keys.turns(session_id)
+        async with self._client.pipeline() as pipe:
+            pipe.rpush(key, turn.model_dump_json(exclude_none=True))
+            pipe.ltrim(key, -TURNS_KEPT, -1)
+            pipe.expire(key, TURNS_TTL_S)
+            with translated():
+                await pipe.execute()
+
+    async def turns(self, session_id: str) -> list[Turn]:
+        """See ``ports.SessionStore``."""
+        with translated():
+            kept = await self._client.lrange(keys.turns(session_id), 0, -1)
+        return [Turn.model_validate_json(line) for line in kept]
+
+    async def seen(self, session_id: str) -> None:
+        """See ``ports.SessionStore``."""
+        await self._scripts.again("note_time", [keys.session(session_id)], ["lastSeenAt"])
+
+    async def token_made(self, session_id: str) -> None:
+        """See ``ports.SessionStore``."""
+        await self._scripts.again("note_time", [keys.session(session_id)], ["tokenAt"])
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    async def get(self, session_id: str) -> Session | None:
+        """See ``ports.SessionStore``."""
+
+        async def read() -> Sequence[Any]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.session(session_id))
+                pipe.zrank(keys.POOL_SPAWNING, session_id)
+                pipe.zrank(keys.POOL_WAITING, session_id)
+                pipe.zcard(keys.POOL_SPAWNING)
+                return await pipe.execute()
+
+        fields, spawning, waiting, under_way = await again(read)
+        if not fields.get("status"):
+            return None
+        session = session_of(session_id, fields)
+        if spawning is not None:
+            return replace(session, queue_position=spawning + 1)
+        return session if waiting is None else replace(session, queue_position=under_way + waiting + 1)
+
+    async def page(self, states: Sequence[SessionState], limit: int, cursor: str | None) -> Page:
+        """See ``ports.SessionStore``."""
+        state, score, after = parse_cursor(cursor) if cursor else (states[0], "+inf", None)
+        if state not in states:
+            raise InvalidRequestError("cursor: it belongs to another list")
+        found: list[tuple[SessionState, str, float]] = []
+        for current in states[states.index(state) :]:
+            found += await self._ids(current, score, after, limit + 1 - len(found))
+            score, after = "+inf", None
+            if len(found) > limit:
+                break
+        sessions = await self._records([session_id for _, session_id, _ in found[:limit]])
+        last = found[limit - 1] if len(found) > limit else None
+        return Page(sessions, f"{last[0]}|{last[2]!r}|{last[1]}" if last else None)
+
+    async def _ids(
+        self, state: SessionState, score: str, after: str | None, count: int
+    ) -> list[tuple[SessionState, str, float]]:
+        """After ``after`` among those of its score (all ended by one retirement share one), then below that score."""
+        key = keys.sessions_in(state)
+        below = score if after is None else f"({score}"
+        async with self._client.pipeline() as pipe:
+            if after is not None:
+                pipe.zrevrangebyscore(key, score, score, withscores=True)
+            pipe.zrevrangebyscore(key, below, "-inf", start=0, num=count, withscores=True)
+            with translated():
+                *ties, rest = await pipe.execute()
+        same = [(i, s) for i, s in ties[0] if after is not None and i < after] if ties else []
+        return [(state, session_id, at_score) for session_id, at_score in [*same, *rest][:count]]
+
+    async def _records(self, ids: Sequence[str]) -> list[Session]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for session_id in ids:
+                pipe.hgetall(keys.session(session_id))
+            with translated():
+                rows = await pipe.execute()
+        return [session_of(i, fields) for i, fields in zip(ids, rows, strict=True) if fields.get("status")]
+
+    async def counts(self, default_target: int) -> Counts:
+        """See ``ports.SessionStore``."""
+        row = await self._scripts.again("counts", [keys.POOL_TARGET, keys.STATS_LAST_REFILL])
+        by_state = dict(zip(SessionState, map(int, row[:6]), strict=True))
+        pool_ready, warming, spawning, waiting = map(int, row[6:10])
+        return Counts(
+            by_state=by_state,
+            pool_ready=pool_ready,
+            warming=warming,
+            spawning=spawning,
+            waiting=waiting,
+            target=int(row[10] or default_target),
+            total_spawned=int(row[11]),
+            total_assigned=int(row[12]),
+            dead_claims=int(row[13]),
+            last_refill_at=float(row[14]) if row[14] else None,
+            now=float(row[15]),
+        )
+
+    async def snapshot(self) -> PoolSnapshot:
+        """See ``ports.SessionStore``."""
+        ready, owned, spawning, waiting = await self._scripts.again("snapshot")
+        return PoolSnapshot(
+            ready=ready,
+            owned=owned,
+            spawning=tuple(
+                SpawnUnderWay(i, warm == "1", float(at), int(tries)) for i, at, warm, tries in chunks(spawning, 4)
+            ),
+            waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
+        )
+
+    async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
+        """See ``ports.SessionStore``."""
+        args = [assign_lease_s, inactive_s, warm_max_age_s, REAP_AT_MOST]
+        unclaimed, inactive, old_warm, ready = await self._scripts.again("aging", [], args)
+        return Aging(tuple(unclaimed), tuple(inactive), tuple(old_warm), ready)
+
+    async def forget(self, older_than_s: float) -> int:
+        """See ``ports.SessionStore``."""
+        limit = await self.now() - older_than_s
+        async with self._client.pipeline(transaction=False) as pipe:
+            for state in (SessionState.ENDED, SessionState.FAILED):
+                pipe.zremrangebyscore(keys.sessions_in(state), "-inf", limit)
+            with translated():
+                return sum(await pipe.execute())
+
+    # --- the pool's size, refills, locks ---------------------------------------------------------------
+
+    async def target(self, default: int) -> int:
+        """See ``ports.SessionStore``."""
+        with translated():
+            return int(await self._client.get(keys.POOL_TARGET) or default)
+
+    async def set_target(self, size: int, default: int) -> int:
+        """See ``ports.SessionStore``."""
+        with translated():
+            previous = await self._client.set(keys.POOL_TARGET, size, get=True)
+        return int(previous) if previous is not None else default
+
+    async def refill_due(self) -> bool:
+        """See ``ports.SessionStore``."""
+        return bool(await self._scripts.run("refill_due"))
+
+    async def refill_begun(self) -> None:
+        """See ``ports.SessionStore``."""
+        now = await self.now()
+        async with self._client.pipeline() as pipe:
+            pipe.delete(keys.REFILL_PENDING)
+            pipe.set(keys.STATS_LAST_REFILL, f"{now:.6f}")
+            with translated():
+                await pipe.execute()
+
+    async def locked(self, name: str, ttl_s: float, token: str) -> bool:
+        """See ``ports.SessionStore``."""
+        with translated():
+            return bool(await self._client.set(keys.lock(name), token, nx=True, px=int(ttl_s * 1000)))
+
+    async def unlock(self, name: str, token: str) -> None:
+        """See ``ports.SessionStore``."""
+        await self._scripts.run("unlock", [keys.lock(name)], [token])
+
+    async def now(self) -> float:
+        """See ``ports.SessionStore``."""
+        with translated():
+            seconds, micros = await self._client.time()
+        return float(seconds) + float(micros) / 1e6
+
+    async def ping(self) -> None:
+        """See ``ports.SessionStore``."""
+        with translated():
+            await self._client.ping()

@@ -1,0 +1,103 @@
+"""The API program: ``uvicorn --factory orchestrator.api.app:create_app``."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from orchestrator.api import health, hosts, openapi, pool, problems, sessions, start, tokens, webhook
+from orchestrator.api.background import Background
+from orchestrator.api.metrics import Metrics
+from orchestrator.api.middleware import Guard, RequestContext
+from orchestrator.api.security import Security
+from orchestrator.api.state import Api
+from orchestrator.bootstrap import Container, build, set_up_logging
+from orchestrator.settings import SettingsError, current_settings
+
+ROUTERS = (start, sessions, tokens, pool, hosts, health, webhook)
+DESCRIPTION = "Voice agents that are started and waiting. Errors are problems (RFC 9457) with a stable `code`."
+
+
+def create_app(container: Container | None = None) -> FastAPI:
+    """The app; everything is built from the environment unless ``container`` is given.
+
+    Raises:
+        SystemExit: a setting is wrong, with a line that names it and says what it should be.
+    """
+    container = container or _from_environment()
+    app = FastAPI(
+        title="Greenroom",
+        version=metadata.version("greenroom"),
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    api = Api(container, Security(container.settings), Metrics(), Background())
+    app.state.api = api
+    for module in ROUTERS:
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+    _wrap(app, api)
+    return app
+
+
+def _wrap(app: FastAPI, api: Api) -> None:
+    """The middlewares; the one added last is the outermost."""
+    app.add_middleware(Guard)
+    origins = api.container.settings.allowed_origins
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+            max_age=600,
+        )
+    app.add_middleware(RequestContext, metrics=api.metrics)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    api: Api = app.state.api
+    try:
+        yield
+    finally:
+        await api.background.aclose()
+        await api.container.aclose()
+
+
+def _from_environment() -> Container:
+    try:
+        settings = current_settings()
+    except SettingsError as error:
+        sys.exit(f"greenroom: {error}")
+    set_up_logging(settings, "api")
+    for name in ("uvicorn", "uvicorn.error"):  # its lines go where all others go
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    container = build(settings)
+    _warm_up(container)
+    return container
+
+
+def _warm_up(container: Container) -> None:
+    """Pay before the first request for what it would otherwise wait for, and for what every collection would cost.
+
+    LiveKit's and Celery's modules take most of a second to import. They stay for ever, so the garbage collector
+    needs not look at their half a million objects again and again.
+    """
+    container.tokens  # noqa: B018 - built when first asked for
+    container.webhooks  # noqa: B018
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,95 @@
+"""Health, liveness, readiness and metrics: for load balancers, operators and Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from contract.states import SessionState
+from orchestrator.api.schemas import (
+    Capacity,
+    HealthAnswer,
+    LivenessAnswer,
+    PartHealth,
+    ReadinessAnswer,
+    SessionCounts,
+    Totals,
+)
+from orchestrator.api.state import api_of, timely
+from orchestrator.api.store_metrics import store_text
+from orchestrator.ports import Counts
+from orchestrator.services.health import Report
+
+router = APIRouter(tags=["health"])
+
+UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": HealthAnswer, "description": "A part is down"}}
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadinessAnswer, "description": "A part is down"}}
+
+
+@router.get("/api/health", summary="How everything is", responses=UNHEALTHY)
+async def get_health(request: Request, response: Response) -> HealthAnswer:
+    """The parts, the living sessions, the totals and the capacity."""
+    container = api_of(request).container
+    report = await container.health.report()
+    response.status_code = 200 if report.healthy else 503
+    counts = report.counts
+    return HealthAnswer(
+        success=report.healthy,
+        status="healthy" if report.healthy else "unhealthy",
+        reason=report.reason,
+        parts=_parts(report),
+        sessions=counts and _sessions(counts),
+        stats=counts and Totals(total_spawned=counts.total_spawned, total_assigned=counts.total_assigned),
+        capacity=counts and _capacity(counts, container.settings.max_bots),
+    )
+
+
+@router.get("/health/live", summary="Whether this process answers")
+async def get_liveness() -> LivenessAnswer:
+    """Nothing outside this process is asked."""
+    return LivenessAnswer()
+
+
+@router.get("/health/ready", summary="Whether starts can be served", responses=NOT_READY)
+async def get_readiness(request: Request, response: Response) -> ReadinessAnswer:
+    """Redis, LiveKit, one live host, and a beat that is not late."""
+    report = await api_of(request).container.health.report()
+    response.status_code = 200 if report.healthy else 503
+    return ReadinessAnswer(
+        success=report.healthy,
+        status="ready" if report.healthy else "not ready",
+        reason=report.reason,
+        parts=_parts(report),
+    )
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def get_metrics(request: Request) -> Response:
+    """What this process measured, and what the store knows; 200 also while Redis is away."""
+    api = api_of(request)
+    text = api.metrics.text() + await timely(store_text(api.container))
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _parts(report: Report) -> dict[str, PartHealth]:
+    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in report.parts.items()}
+
+
+def _sessions(counts: Counts) -> SessionCounts:
+    of = counts.by_state
+    starting, active = of[SessionState.STARTING], of[SessionState.ACTIVE]
+    ready = of[SessionState.READY] + of[SessionState.ASSIGNED]
+    return SessionCounts(
+        ready=ready, starting=starting, active=active, pool=counts.pool_ready, total=ready + starting + active
+    )
+
+
+def _capacity(counts: Counts, most: int) -> Capacity:
+    return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))

@@ -1,0 +1,49 @@
+"""The pool, for the admin."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+
+from orchestrator.api import requests
+from orchestrator.api.dependencies import ADMIN, admin_only
+from orchestrator.api.problems import documented
+from orchestrator.api.requests import ResizeBody
+from orchestrator.api.schemas import PoolAnswer, ResizeAnswer
+from orchestrator.api.state import api_of, timely
+from orchestrator.api.validation import body_of
+from orchestrator.domain.errors import BodyTooLargeError, ForbiddenError, UnauthorizedError
+
+router = APIRouter(tags=["admin"], dependencies=[Depends(admin_only)])
+
+
+@router.get(
+    "/api/pool",
+    summary="The pool",
+    responses=documented(UnauthorizedError, ForbiddenError),
+    openapi_extra=ADMIN,
+)
+async def get_pool(request: Request) -> PoolAnswer:
+    """How many agents should wait, and how many do."""
+    container = api_of(request).container
+    counts = await timely(container.store.counts(container.settings.prewarm_pool_size))
+    return PoolAnswer(
+        target=counts.target,
+        ready=counts.pool_ready,
+        starting=counts.warming,
+        converged=counts.pool_ready == counts.target and counts.warming == 0,
+        waiting=counts.waiting,
+        max=container.settings.max_bots,
+    )
+
+
+@router.post(
+    "/api/pool/resize",
+    summary="Resize the pool",
+    responses=documented(UnauthorizedError, ForbiddenError, BodyTooLargeError),
+    openapi_extra={**ADMIN, **requests.documented(ResizeBody)},
+)
+async def resize_pool(request: Request) -> ResizeAnswer:
+    """Set its size, from 0 to ``MAX_BOTS``, and begin to move towards it."""
+    body = await body_of(request, ResizeBody)
+    previous = await timely(api_of(request).container.pool.resize(body.size))
+    return ResizeAnswer(size=body.size, previous=previous)

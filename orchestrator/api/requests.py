@@ -1,0 +1,115 @@
+"""What callers send. A field's description is also what its error says that it should be."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from contract.messages import SessionId
+
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+"""Something to see, and no control character."""
+TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+"""New lines and tabs are welcome, other control characters are not."""
+VOICE = r"^[A-Za-z0-9][A-Za-z0-9 ._:/+-]*$"
+LANGUAGE = r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$"
+
+METADATA_WORDS = "a JSON object, at most 4 levels deep and of 64 values, with names of up to 64 characters"
+METADATA_DEPTH = 4
+METADATA_VALUES = 64
+METADATA_NAME_CHARS = 64
+
+
+def _bounded(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if _weight(metadata, METADATA_DEPTH) > METADATA_VALUES:
+        raise ValueError(f"should be {METADATA_WORDS}")
+    return metadata
+
+
+def _weight(value: JsonValue, levels: int) -> float:
+    """How many values it has; infinite when it is too deep, or has a name or number that is none."""
+    if isinstance(value, dict):
+        if levels == 0 or any(len(name) > METADATA_NAME_CHARS for name in value):
+            return math.inf
+        return 1 + sum(_weight(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return math.inf if levels == 0 else 1 + sum(_weight(item, levels - 1) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return math.inf
+    return 1
+
+
+def _line(description: str, most: int, pattern: str = ONE_LINE) -> Any:
+    return Field(description=description, min_length=1, max_length=most, pattern=pattern)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+UserName = Annotated[str, _line("a text of 1 to 128 characters, without control characters", 128)]
+
+
+class StartBody(_Body):
+    """A start. What is given binds at the claim, also on an agent that was waiting."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"userId": "user_123", "userName": "Ada"},
+                {"userId": "user_123", "voice": "Ashley", "language": "en", "metadata": {"plan": "pro"}},
+            ]
+        }
+    )
+
+    user_id: Annotated[str, _line("a text of 1 to 128 characters, without control characters", 128)]
+    user_name: UserName | None = Field(default=None, description="a text of 1 to 128 characters")
+    voice: Annotated[str, _line("a voice's name of up to 64 characters", 64, VOICE)] | None = Field(
+        default=None, description="a voice's name: up to 64 letters, digits, blanks and . _ : / + -"
+    )
+    language: Annotated[str, _line("a language tag", 35, LANGUAGE)] | None = Field(
+        default=None, description="a language tag such as en or pt-BR"
+    )
+    system_prompt: Annotated[str, _line("a text", 8000, TEXT)] | None = Field(
+        default=None, description="a text of 1 to 8000 characters; needs an API key or a JWT"
+    )
+    opening_line: Annotated[str, _line("a text", 1000, TEXT)] | None = Field(
+        default=None, description="a text of 1 to 1000 characters; needs an API key or a JWT"
+    )
+    correlation_id: Annotated[str, _line("a text", 128)] | None = Field(
+        default=None, description="a text of 1 to 128 characters, without control characters"
+    )
+    metadata: Annotated[dict[str, JsonValue], AfterValidator(_bounded)] | None = Field(
+        default=None, description=METADATA_WORDS
+    )
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether it says how the agent speaks, which not everybody may."""
+        return self.system_prompt is not None or self.opening_line is not None
+
+
+class TokenBody(_Body):
+    """A request for a room token."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sessionId": "prewarm_9f2c0d1e", "userName": "Ada"}]})
+
+    session_id: SessionId = Field(description="a session id, as POST /api/session/start answers it")
+    user_name: UserName
+
+
+class ResizeBody(_Body):
+    """The pool's new size."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"size": 5}]})
+
+    size: int = Field(strict=True, description="a whole number from 0 to MAX_BOTS")
+
+
+def documented(model: type[BaseModel]) -> dict[str, Any]:
+    """The request body of a route that reads it itself, for the OpenAPI document."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}}

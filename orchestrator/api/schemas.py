@@ -1,0 +1,235 @@
+"""What callers are answered."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+PublicStatus = Literal["starting", "ready", "active", "ended", "failed"]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    success: Literal[True] = True
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Join(_Part):
+    """All that a browser needs to join the room. Times are Unix seconds."""
+
+    url: str = Field(examples=["wss://my-project.livekit.cloud"])
+    token: str
+    room: str
+    identity: str = Field(examples=["user-user_123"])
+    expires_at: int
+
+
+class ReadyAnswer(_Answer):
+    """An agent was waiting and has acknowledged. ``join`` is there when ``userName`` was given."""
+
+    session_id: str = Field(examples=["prewarm_9f2c51e0c4d24b0f8a3f6f0f6b1f2a77"])
+    status: Literal["ready"] = "ready"
+    message: str = Field(examples=["Assigned pre-warmed agent"])
+    prewarmed: Literal[True] = True
+    latency_ms: float = Field(examples=[3.1])
+    latency: str = Field(examples=["3ms"])
+    join: Join | None = None
+
+
+class StartingAnswer(_Answer):
+    """An agent is being started."""
+
+    session_id: str = Field(examples=["session_1763712000123_7d1e51e0c4d24b0f8a3f6f0f6b1f2a77"])
+    status: Literal["starting"] = "starting"
+    message: str = Field(examples=["Agent is being spawned. Poll /api/session/:id for status."])
+    task_id: str
+    prewarmed: Literal[False] = False
+    queue_position: int = Field(examples=[1])
+    estimated_wait: str = Field(examples=["0.4s"])
+    estimated_wait_ms: int = Field(examples=[400])
+    latency_ms: float
+    latency: str
+
+
+class SessionRecord(_Part):
+    """A session. ``host`` and ``agentPid`` are shown to the admin only."""
+
+    session_id: str
+    status: PublicStatus
+    user_id: str | None
+    prewarmed: bool
+    created_at: float
+    startup_time: float | None = Field(description="Seconds from the fork request until in the room.")
+    assigned_at: float | None
+    ended_at: float | None
+    end_reason: str | None
+    queue_position: int | None
+    error: str | None = Field(description="Why it failed: a stable code, a colon, and the reason in words.")
+    host: str | None = None
+    agent_pid: int | None = None
+
+
+class SessionAnswer(SessionRecord):
+    """A session. ``host`` and ``agentPid`` are shown to the admin only."""
+
+    success: Literal[True] = True
+
+
+class SessionsAnswer(_Answer):
+    """A page of sessions: the living first, the newest first. ``cursor`` leads to the next page."""
+
+    sessions: list[SessionRecord]
+    cursor: str | None
+
+
+class EndedAnswer(_Answer):
+    """The session is over. ``changed`` is false when it was before."""
+
+    session_id: str
+    status: Literal["ended", "failed"]
+    changed: bool
+
+
+class LogsAnswer(_Answer):
+    """The newest lines of the session's agent, oldest first."""
+
+    session_id: str
+    lines: list[dict[str, Any]]
+
+
+class TokenAnswer(_Answer):
+    """A room token."""
+
+    token: str
+    url: str
+    room: str
+    identity: str
+    expires_at: int
+
+
+class PoolAnswer(_Answer):
+    """The pool. It has converged when as many agents wait as should, and none is under way."""
+
+    target: int
+    ready: int
+    starting: int
+    converged: bool
+    waiting: int = Field(description="Sessions that wait for capacity.")
+    max: int = Field(description="MAX_BOTS.")
+
+
+class ResizeAnswer(_Answer):
+    """The pool moves towards its new size; ``statusUrl`` says when it is there."""
+
+    size: int
+    previous: int
+    converged: Literal[False] = False
+    status_url: str = "/api/pool"
+
+
+class HostAnswer(_Part):
+    """A host, by its last heartbeat."""
+
+    host: str
+    alive: bool
+    draining: bool
+    heartbeat_age_s: float
+    started_at: float | None
+    agents: int
+    warm: int
+    capacity: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    agent_private_bytes: int
+    zygote: str
+    version: str
+
+
+class HostsAnswer(_Answer):
+    """All hosts known."""
+
+    hosts: list[HostAnswer]
+
+
+class SessionCounts(_Part):
+    """Living sessions. ``ready`` counts every ready agent, the pool's included."""
+
+    ready: int
+    starting: int
+    active: int
+    pool: int
+    total: int
+
+
+class Totals(_Part):
+    """Since the store was made."""
+
+    total_spawned: int
+    total_assigned: int
+
+
+class Capacity(_Part):
+    """Agents, those being started included."""
+
+    current: int
+    max: int
+    available: int
+
+
+class PartHealth(_Part):
+    """One part."""
+
+    ok: bool
+    detail: str
+
+
+class HealthAnswer(_Part):
+    """How everything is. The counts are null while Redis is away."""
+
+    success: bool
+    status: Literal["healthy", "unhealthy"]
+    reason: str | None
+    parts: dict[str, PartHealth]
+    sessions: SessionCounts | None
+    stats: Totals | None
+    capacity: Capacity | None
+
+
+class ReadinessAnswer(_Part):
+    """Whether starts can be served."""
+
+    success: bool
+    status: Literal["ready", "not ready"]
+    reason: str | None
+    parts: dict[str, PartHealth]
+
+
+class LivenessAnswer(_Answer):
+    """This process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class FieldProblem(_Part):
+    """One field that is wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(_Part):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    success: Literal[False] = False
+    code: str = Field(description="Stable; programs go by it.")
+    errors: list[FieldProblem] | None = None

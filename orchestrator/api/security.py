@@ -1,0 +1,126 @@
+"""Who may: callers by API key or JWT, admins by ``ADMIN_TOKEN``. Secrets are compared in constant time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from starlette.datastructures import Headers
+
+from orchestrator.domain.errors import ForbiddenError, IdentityUnavailableError, UnauthorizedError
+from orchestrator.settings import Settings
+
+JWKS_TIMEOUT_S = 2.0
+PUBLIC_KEY_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request."""
+
+    name: str
+    """Stable and without a secret in it; idempotency keys are bound to it."""
+    trusted: bool
+    """Presented an API key, a JWT or the admin token."""
+
+
+ANONYMOUS = Caller("anonymous", trusted=False)
+ADMIN = Caller("admin", trusted=True)
+
+
+class Security:
+    """The checks, for these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        s = settings
+        self._admin = s.admin_token and _digest(s.admin_token.get_secret_value())
+        self._api_keys = [_digest(key) for key in s.api_keys]
+        self._secret = s.jwt_secret and s.jwt_secret.get_secret_value()
+        self._jwks = jwt.PyJWKClient(s.jwt_jwks_url, timeout=JWKS_TIMEOUT_S) if s.jwt_jwks_url else None
+        self._jwks_lock = asyncio.Lock()
+        self._audience, self._issuer = s.jwt_audience, s.jwt_issuer
+        self._open = not (self._api_keys or self._secret or self._jwks)
+
+    def is_admin(self, headers: Headers) -> bool:
+        """Whether the admin token was presented."""
+        presented = _bearer(headers)
+        return bool(self._admin and presented) and hmac.compare_digest(_digest(presented), self._admin or b"")
+
+    def require_admin(self, headers: Headers) -> None:
+        """Let only the admin pass.
+
+        Raises:
+            ForbiddenError: no ``ADMIN_TOKEN`` is set, so nobody is the admin.
+            UnauthorizedError: it was not presented, or another one was.
+        """
+        if self._admin is None:
+            raise ForbiddenError("Admin calls are off: set ADMIN_TOKEN and start again.")
+        if not self.is_admin(headers):
+            raise UnauthorizedError("Present the admin token: Authorization: Bearer $ADMIN_TOKEN.")
+
+    async def caller(self, headers: Headers) -> Caller:
+        """Who this is.
+
+        Raises:
+            UnauthorizedError: callers must present something, and this is not it.
+            IdentityUnavailableError: the keys of the JWTs cannot be read.
+        """
+        presented = headers.get("x-api-key") or _bearer(headers)
+        if presented:
+            known = self._by_api_key(presented) or (ADMIN if self.is_admin(headers) else None)
+            known = known or await self._by_jwt(presented)
+            if known is not None:
+                return known
+        if self._open:
+            return ANONYMOUS
+        raise UnauthorizedError
+
+    def _by_api_key(self, presented: str) -> Caller | None:
+        digest = _digest(presented)
+        # Every key is compared, so that the time taken does not tell which one came near.
+        matches = [hmac.compare_digest(digest, key) for key in self._api_keys]
+        return Caller(f"key:{digest.hex()[:16]}", trusted=True) if any(matches) else None
+
+    async def _by_jwt(self, token: str) -> Caller | None:
+        if self._secret is None and self._jwks is None:
+            return None
+        try:
+            key, algorithms = await self._jwt_key(token)
+            claims = self._decode(token, key, algorithms)
+        except jwt.PyJWKClientConnectionError as error:
+            raise IdentityUnavailableError from error
+        except jwt.PyJWTError as error:
+            raise UnauthorizedError(
+                "This token is not valid: wrong signature, audience, issuer, or expired."
+            ) from error
+        return Caller(f"jwt:{claims.get('iss', '')}:{claims.get('sub', '')}", trusted=True)
+
+    async def _jwt_key(self, token: str) -> tuple[Any, list[str]]:
+        if self._jwks is None:
+            return self._secret, ["HS256"]
+        async with self._jwks_lock:  # many callers at once cause one fetch
+            key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
+        return key.key, PUBLIC_KEY_ALGORITHMS
+
+    def _decode(self, token: str, key: Any, algorithms: list[str]) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=algorithms,
+            audience=self._audience,
+            issuer=self._issuer,
+            options={"require": ["exp"], "verify_aud": self._audience is not None},
+        )
+
+
+def _bearer(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,149 @@
+"""One session after its start, and the admin's list of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from contract.states import SessionState
+from orchestrator.api.dependencies import ADMIN, CALLER, SessionId, admin_only, callers_only
+from orchestrator.api.problems import documented
+from orchestrator.api.schemas import EndedAnswer, LogsAnswer, PublicStatus, SessionAnswer, SessionRecord, SessionsAnswer
+from orchestrator.api.state import api_of, timely
+from orchestrator.domain.errors import (
+    ForbiddenError,
+    HostUnavailableError,
+    InvalidRequestError,
+    SessionNotFoundError,
+    UnauthorizedError,
+)
+from orchestrator.domain.session import public_status
+from orchestrator.ports import Session
+
+router = APIRouter(tags=["sessions"])
+
+STATES: dict[str, tuple[SessionState, ...]] = {
+    "starting": (SessionState.STARTING,),
+    "ready": (SessionState.READY, SessionState.ASSIGNED),
+    "active": (SessionState.ACTIVE,),
+    "ended": (SessionState.ENDED,),
+    "failed": (SessionState.FAILED,),
+}
+
+
+@router.get(
+    "/api/session/{sessionId}",
+    summary="Look at a session",
+    dependencies=[Depends(callers_only)],
+    responses=documented(UnauthorizedError, SessionNotFoundError),
+    openapi_extra=CALLER,
+)
+async def get_session(request: Request, session_id: SessionId) -> SessionAnswer:
+    """The session. Asking keeps a waiting caller's place in the queue."""
+    api = api_of(request)
+    session = await timely(api.container.sessions.get(session_id))
+    record = _record(session, for_admin=api.security.is_admin(request.headers))
+    return SessionAnswer(**dict(record))
+
+
+@router.delete(
+    "/api/session/{sessionId}",
+    summary="End a session",
+    dependencies=[Depends(callers_only)],
+    responses=documented(UnauthorizedError, SessionNotFoundError),
+    openapi_extra=CALLER,
+)
+async def end_session(request: Request, session_id: SessionId) -> EndedAnswer:
+    """End it; the second time changes nothing."""
+    done = await timely(api_of(request).container.sessions.end(session_id, "ended by its caller"))
+    failed = not done.changed and done.previous is SessionState.FAILED
+    return EndedAnswer(session_id=session_id, status="failed" if failed else "ended", changed=done.changed)
+
+
+@router.get(
+    "/api/session/{sessionId}/logs",
+    summary="The newest lines of a session's agent",
+    tags=["admin"],
+    dependencies=[Depends(admin_only)],
+    responses=documented(UnauthorizedError, ForbiddenError, SessionNotFoundError, HostUnavailableError),
+    openapi_extra=ADMIN,
+)
+async def session_logs(
+    request: Request, session_id: SessionId, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+) -> LogsAnswer:
+    """Oldest first."""
+    lines = await timely(api_of(request).container.sessions.logs(session_id, limit))
+    return LogsAnswer(session_id=session_id, lines=[dict(line) for line in lines])
+
+
+@router.get(
+    "/api/sessions",
+    summary="A page of sessions",
+    tags=["admin"],
+    dependencies=[Depends(admin_only)],
+    responses=documented(UnauthorizedError, ForbiddenError),
+    openapi_extra=ADMIN,
+)
+async def list_sessions(
+    request: Request,
+    status: PublicStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> SessionsAnswer:
+    """The living first, state by state; the newest first."""
+    states = STATES[status] if status else tuple(state for states in STATES.values() for state in states)
+    page = await timely(api_of(request).container.store.page(states, limit, _decoded(cursor)))
+    sessions = [_record(session, for_admin=True) for session in page.sessions]
+    return SessionsAnswer(sessions=sessions, cursor=_encoded(page.cursor))
+
+
+FAILURES = {
+    "spawn_failed": "no agent could be started",
+    "agent_died": "the agent ended unexpectedly",
+    "agent_unresponsive": "the agent did not answer",
+}
+"""What callers are told of each code."""
+
+
+def _record(session: Session, *, for_admin: bool) -> SessionRecord:
+    status: PublicStatus = public_status(session.state)  # type: ignore[assignment] # its values are these
+    return SessionRecord(
+        session_id=session.session_id,
+        status=status,
+        user_id=session.user_id,
+        prewarmed=session.prewarmed,
+        created_at=session.created_at,
+        startup_time=session.startup_s,
+        assigned_at=session.assigned_at,
+        ended_at=session.ended_at,
+        end_reason=session.end_reason if for_admin or session.error is None else None,
+        queue_position=session.queue_position,
+        error=_error(session, for_admin=for_admin),
+        host=session.host if for_admin else None,
+        agent_pid=session.agent_pid if for_admin else None,
+    )
+
+
+def _error(session: Session, *, for_admin: bool) -> str | None:
+    """Why it failed. What an agent's own code said may name files or keys: that is for the admin only."""
+    if session.error is None:
+        return None
+    code = session.error_code or "internal_error"
+    return f"{code}: {session.error if for_admin else FAILURES.get(code, 'something went wrong')}"
+
+
+def _encoded(cursor: str | None) -> str | None:
+    """Opaque, and safe in an address."""
+    return cursor and base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str | None) -> str | None:
+    if not cursor:
+        return None
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError("cursor: use the one that the page before gave") from None

@@ -1,0 +1,117 @@
+"""What the store knows, as Prometheus families: read once for each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from contract.states import SessionState
+from orchestrator.bootstrap import Container
+from orchestrator.domain.errors import GreenroomError
+from orchestrator.domain.session import public_status
+from orchestrator.ports import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+
+
+@dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
+class Scrape(Collector):
+    """One look at the store; registered for one answer and then forgotten."""
+
+    counts: Counts
+    spawns: SpawnStats
+    hosts: Sequence[HostView]
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
+        yield from _pool(self.counts)
+        yield _sessions(self.counts)
+        yield from _spawns(self.spawns)
+        yield from _hosts(self.hosts)
+
+
+class _Away(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("greenroom_store_up", "Whether Redis answers.", 0)
+
+
+async def store_text(container: Container) -> bytes:
+    """The store's part of an answer to a scrape; only ``greenroom_store_up 0`` while it is away."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(await _look(container))
+    return generate_latest(registry)
+
+
+async def _look(container: Container) -> Collector:
+    store = container.store
+    try:
+        counts = await store.counts(container.settings.prewarm_pool_size)
+        return Scrape(counts, await store.spawn_stats(), await container.hosts.hosts())
+    except (GreenroomError, TimeoutError):
+        return _Away()
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, words, value=value)
+
+
+def _counter(name: str, words: str, value: float) -> Metric:
+    return CounterMetricFamily(name, words, value=value)
+
+
+def _labelled(name: str, words: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for key, value in values:
+        family.add_metric([key], value)
+    return family
+
+
+def _pool(counts: Counts) -> Iterator[Metric]:
+    yield _gauge("greenroom_pool_target", "Agents that should wait.", counts.target)
+    yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
+    yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)
+    yield _gauge("greenroom_spawns_under_way", "All agents being started.", counts.spawning)
+    yield _gauge("greenroom_sessions_waiting", "Sessions that wait for capacity.", counts.waiting)
+    yield _counter("greenroom_spawned", "Agents that came to be ready.", counts.total_spawned)
+    yield _counter("greenroom_assigned", "Agents that were handed out.", counts.total_assigned)
+    yield _counter("greenroom_dead_claims", "Claims that hit a dead agent.", counts.dead_claims)
+    if counts.last_refill_at is not None:
+        lag_s = max(0.0, counts.now - counts.last_refill_at)
+        yield _gauge("greenroom_refill_lag_seconds", "Since the last refill began.", lag_s)
+
+
+def _sessions(counts: Counts) -> Metric:
+    totals: dict[str, float] = {}
+    for state in SessionState:
+        status = public_status(state)
+        totals[status] = totals.get(status, 0) + counts.by_state[state]
+    return _labelled("greenroom_sessions", "Sessions by status.", "status", totals.items())
+
+
+def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
+    kept = {str(bound): 0.0 for bound in SPAWN_BOUNDS_S} | dict(spawns.buckets)
+    total, count = kept.pop("sum", 0.0), kept.pop("count", 0.0)
+    buckets = [*((bound, kept[bound]) for bound in sorted(kept, key=float)), ("+Inf", count)]
+    histogram = HistogramMetricFamily("greenroom_spawn_seconds", "From the fork request until in the room.")
+    histogram.add_metric([], buckets, total)
+    yield histogram
+    failures = CounterMetricFamily("greenroom_spawn_failures", "Spawns that failed, by reason.", labels=["reason"])
+    for reason, number in sorted(spawns.failures.items()):
+        failures.add_metric([reason], number)
+    yield failures
+
+
+def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
+    def of(field: str) -> list[tuple[str, float]]:
+        return [(host.host, float(host.fields.get(field, 0))) for host in hosts]
+
+    up = [(host.host, float(host.alive)) for host in hosts]
+    age = [(host.host, host.heartbeat_age_s) for host in hosts]
+    yield _labelled("greenroom_host_up", "Whether a host's lease is fresh.", "host", up)
+    yield _labelled("greenroom_host_heartbeat_age_seconds", "Since a host's last heartbeat.", "host", age)
+    yield _labelled("greenroom_host_agents", "Agents of a host.", "host", of("agents"))
+    words = "Mean private memory of a host's agents."
+    yield _labelled("greenroom_agent_private_memory_bytes", words, "host", of("agent_private_bytes"))

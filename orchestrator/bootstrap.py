@@ -1,0 +1,194 @@
+"""The one place that builds everything: settings in, objects out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import structlog
+
+from orchestrator.adapters.local_host import UnixHost
+from orchestrator.adapters.redis_client import Client, connect
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.ports import Limits, TaskQueue
+from orchestrator.services.health import Health
+from orchestrator.services.pool import KeepPool, ReapAges
+from orchestrator.services.sessions import Sessions
+from orchestrator.services.spawn import SpawnAgent
+from orchestrator.services.start import StartSession
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.livekit_rooms import LiveKitKey, LiveKitRooms, LiveKitTokens, LiveKitWebhooks
+
+SPAWN_DEADLINE_MARGIN_S = 10.0
+"""Above a try's own time-out: the queue's wait, the room, the record."""
+ROOM_MARGIN_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the programs of the orchestrator are made of, built when first asked for."""
+
+    settings: Settings
+    client: Client
+    queue: TaskQueue
+
+    @cached_property
+    def store(self) -> RedisStore:
+        """Sessions, the pool, counters."""
+        return RedisStore(self.client, record_s=self.settings.session_record_s)
+
+    @cached_property
+    def hosts(self) -> RedisHosts:
+        """Hosts through Redis."""
+        return RedisHosts(self.client)
+
+    @cached_property
+    def local_host(self) -> UnixHost:
+        """The host daemon of this machine."""
+        return UnixHost(self.settings.host_socket)
+
+    @cached_property
+    def livekit_key(self) -> LiveKitKey:
+        """Where LiveKit is."""
+        from orchestrator.adapters.livekit_rooms import LiveKitKey
+
+        s = self.settings
+        return LiveKitKey(s.livekit_url, s.livekit_api_key, s.livekit_api_secret.get_secret_value())
+
+    @cached_property
+    def rooms(self) -> LiveKitRooms:
+        """LiveKit's rooms."""
+        from orchestrator.adapters.livekit_rooms import LiveKitRooms
+
+        s = self.settings
+        return LiveKitRooms(
+            self.livekit_key,
+            # Old agents go half a pool at a time, every five minutes: the last ones wait much longer than the first.
+            empty_timeout_s=2 * s.warm_max_age_s + ROOM_MARGIN_S,
+            departure_timeout_s=s.reconnect_grace_s + ROOM_MARGIN_S,
+        )
+
+    @cached_property
+    def tokens(self) -> LiveKitTokens:
+        """Room tokens."""
+        from orchestrator.adapters.livekit_rooms import LiveKitTokens
+
+        return LiveKitTokens(self.livekit_key)
+
+    @cached_property
+    def webhooks(self) -> LiveKitWebhooks:
+        """LiveKit's signed webhooks."""
+        from orchestrator.adapters.livekit_rooms import LiveKitWebhooks
+
+        return LiveKitWebhooks(self.livekit_key)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What reservations are checked against."""
+        s = self.settings
+        deadline_s = s.spawn_timeout_s + SPAWN_DEADLINE_MARGIN_S
+        return Limits(s.max_bots, s.max_queue, s.spawn_concurrency, deadline_s)
+
+    @cached_property
+    def pool(self) -> KeepPool:
+        """Refill, resize, reap."""
+        s = self.settings
+        ages = ReapAges(s.assign_lease_s, s.inactive_timeout_s, s.warm_max_age_s, s.session_record_s)
+        return KeepPool(self.store, self.hosts, self.queue, self.limits, ages, default_target=s.prewarm_pool_size)
+
+    @cached_property
+    def start(self) -> StartSession:
+        """Start a session."""
+        s = self.settings
+        return StartSession(
+            self.store,
+            self.hosts,
+            self.queue,
+            self.limits,
+            ack_timeout_s=s.ack_timeout_s,
+            claim_tries=s.claim_tries,
+        )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """One session after its start."""
+        return Sessions(self.store, self.hosts, self.pool)
+
+    @cached_property
+    def health(self) -> Health:
+        """Whether every part is up."""
+        return Health(
+            self.store, self.hosts, self.rooms, default_target=self.settings.prewarm_pool_size, clock=time.monotonic
+        )
+
+    @cached_property
+    def spawner(self) -> SpawnAgent:
+        """Have agents started on this machine."""
+        return SpawnAgent(
+            self.store,
+            self.rooms,
+            self.local_host,
+            self.pool,
+            timeout_s=self.settings.spawn_timeout_s,
+            deadline_s=self.limits.spawn_deadline_s,
+        )
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        if "health" in self.__dict__:
+            await self.health.aclose()
+        if "rooms" in self.__dict__:
+            await self.rooms.aclose()
+        await self.client.aclose()
+
+
+def build(settings: Settings, queue: TaskQueue | None = None) -> Container:
+    """Everything, for these settings."""
+    return Container(settings, connect(settings.redis_url), queue or celery_queue())
+
+
+def celery_queue() -> TaskQueue:
+    """The task queue, for a program that only sends tasks."""
+    from celery import Celery
+
+    from orchestrator.adapters.celery_queue import CeleryQueue
+
+    app = Celery("greenroom", set_as_current=False)
+    app.config_from_object("celeryconfig")
+    # Imported here and not by the first request that sends a task.
+    app.amqp.queues  # noqa: B018
+    app.connection_for_write().transport  # noqa: B018
+    return CeleryQueue(app)
+
+
+def set_up_logging(settings: Settings, program: str) -> None:
+    """One JSON object for each line (or coloured text), with the program's name and what was bound to the context."""
+    shared: list[Callable[..., object]] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    as_json = settings.log_format == "json"
+    render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, render],  # type: ignore[list-item]
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(program=program)
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,  # type: ignore[arg-type]
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

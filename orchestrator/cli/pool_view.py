@@ -1,0 +1,115 @@
+"""How ``greenroom status`` and ``greenroom logs`` look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+COLOURS = {"ready": "green", "active": "cyan", "starting": "yellow", "failed": "red", "ended": "dim"}
+NO_NOISE = frozenset({"timestamp", "level", "event", "at", "text", "message", "session_id"})
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the API says of everything, as it says it."""
+
+    health: Mapping[str, Any]
+    pool: Mapping[str, Any]
+    hosts: Sequence[Mapping[str, Any]]
+    sessions: Sequence[Mapping[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; without the ``success`` of each answer."""
+        return {
+            "health": _bare(self.health),
+            "pool": _bare(self.pool),
+            "hosts": asdict(self)["hosts"],
+            "sessions": asdict(self)["sessions"],
+        }
+
+
+def drawn(overview: Overview) -> RenderableType:
+    """For people."""
+    return Group(_health(overview.health), _pool(overview.pool), _hosts(overview.hosts), _sessions(overview.sessions))
+
+
+def log_line(line: Mapping[str, Any]) -> str:
+    """One line of an agent: when, how grave, what, and its fields."""
+    when = str(line.get("timestamp") or line.get("at") or "")
+    words = str(line.get("event") or line.get("text") or line.get("message") or "")
+    fields = " ".join(f"{name}={value}" for name, value in line.items() if name not in NO_NOISE)
+    return " ".join(part for part in (when, str(line.get("level", "")), words, fields) if part)
+
+
+def _bare(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "success"}
+
+
+def _health(health: Mapping[str, Any]) -> str:
+    if health.get("status") == "healthy":
+        return "[bold green]healthy[/]"
+    return f"[bold red]unhealthy:[/] {escape(str(health.get('reason')))}"
+
+
+def _pool(pool: Mapping[str, Any]) -> str:
+    state = "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]"
+    return (
+        f"[bold]pool[/]  {pool['ready']} of {pool['target']} ready, {pool['starting']} starting,"
+        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}"
+    )
+
+
+def _hosts(hosts: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("host", "", "agents", "warm", "capacity", "private memory", "free memory", "heartbeat", "zygote")
+    for host in hosts:
+        alive = "[green]alive[/]" if host["alive"] else "[red]lost[/]"
+        table.add_row(
+            escape(host["host"]),
+            "[yellow]draining[/]" if host["draining"] else alive,
+            str(host["agents"]),
+            str(host["warm"]),
+            str(host["capacity"]),
+            f"{host['agentPrivateBytes'] / 1e6:.1f} MB",
+            f"{host['memoryAvailableBytes'] / 2**30:.1f} GiB",
+            _age(host["heartbeatAgeS"]),
+            escape(host["zygote"]),
+        )
+    return table if hosts else "no host has reported"
+
+
+def _sessions(sessions: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("session", "status", "user", "age", "started in", "host", "pid", "why")
+    now = time.time()
+    for session in sessions:
+        status, startup_s = session["status"], session["startupTime"]
+        table.add_row(
+            session["sessionId"],
+            f"[{COLOURS.get(status, 'white')}]{status}[/]",
+            escape(session["userId"] or "-"),
+            _age(now - session["createdAt"]),
+            "-" if startup_s is None else f"{startup_s:.2f} s",
+            escape(session["host"] or "-"),
+            str(session["agentPid"] or "-"),
+            escape(session["error"] or session["endReason"] or ""),
+        )
+    return table if sessions else "no session yet"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column in {"session", "host", "heartbeat", "age"})
+    return table
+
+
+def _age(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

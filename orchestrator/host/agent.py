@@ -1,0 +1,157 @@
+"""One agent as its host sees it: its process, its line, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong
+from contract.states import SessionState
+from orchestrator.host.processes import ProcessId
+from orchestrator.ports import AgentIdentity, AgentRecord
+
+_STATE_OF: dict[AgentPhase, SessionState] = {
+    "ready": SessionState.READY,
+    "assigned": SessionState.ASSIGNED,
+    "active": SessionState.ACTIVE,
+}
+
+
+class AgentGoneError(Exception):
+    """The agent died, or has no line to its host; the message says which."""
+
+
+@dataclass
+class Agent:
+    """A living agent process."""
+
+    session_id: str
+    process: ProcessId
+    pidfd: int | None
+    """None once it is dead: the number may be another agent's by then."""
+    created_at: float
+    phase: AgentPhase = "joining"
+    startup_s: float | None = None
+    assignment: Assignment | None = None
+    writer: asyncio.StreamWriter | None = None
+    ending: str | None = None
+    """Why the host is ending it."""
+    taken_up: bool = False
+    """Whether an earlier daemon started it."""
+    ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
+    dead: asyncio.Event = field(default_factory=asyncio.Event)
+    _line: asyncio.Event = field(default_factory=asyncio.Event)
+    _acks: dict[int, list[asyncio.Future[Assigned]]] = field(default_factory=dict)
+    _pongs: dict[int, asyncio.Future[Pong]] = field(default_factory=dict)
+    _ping_seq: int = 0
+
+    def record(self, host: str, boot_id: str) -> AgentRecord | None:
+        """What the store should know of it; None while it is joining."""
+        state = _STATE_OF.get(self.phase)
+        if state is None:
+            return None
+        return AgentRecord(
+            session_id=self.session_id,
+            identity=AgentIdentity(host, boot_id, self.process.pid, self.process.start_ticks),
+            state=state,
+            created_at=self.created_at,
+            startup_s=self.startup_s,
+            assignment=self.assignment,
+        )
+
+    def attach(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+        """Its line is open (again): take over what it says of itself."""
+        self.writer = writer
+        self._line.set()
+        self.phase = hello.phase
+        self.startup_s = hello.startup_s
+        self.assignment = hello.assignment
+        if self.phase != "joining":
+            self.is_ready(hello.startup_s or 0.0)
+
+    def detach(self, writer: asyncio.StreamWriter) -> None:
+        """This line of it is closed; it may have a newer one by now."""
+        if self.writer is writer:
+            self.writer = None
+            self._line.clear()
+
+    def is_ready(self, startup_s: float) -> None:
+        """The room accepted it."""
+        self.startup_s = startup_s
+        if self.phase == "joining":
+            self.phase = "ready"
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def send(self, message: AnyMessage) -> bool:
+        """Send, if there is a line; returns whether there was."""
+        if self.writer is None or self.writer.is_closing():
+            return False
+        self.writer.write(message.to_line())
+        return True
+
+    async def assign(self, assignment: Assignment, timeout_s: float) -> Assigned:
+        """Hand it over to a user. After a restart of the host, its line may be a moment away.
+
+        Raises:
+            AgentGoneError: it has no line, died, or did not answer in time.
+        """
+        future: asyncio.Future[Assigned] = asyncio.get_running_loop().create_future()
+        self._acks.setdefault(assignment.fence, []).append(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._line.wait()
+                if not self.send(Assign(assignment=assignment)):
+                    raise AgentGoneError("the agent has no line to its host")
+                return await future
+        except TimeoutError:
+            what = "did not acknowledge" if self._line.is_set() else "has no line to its host"
+            raise AgentGoneError(f"the agent {what}") from None
+        finally:
+            self._forget_ack(assignment.fence, future)
+
+    def _forget_ack(self, fence: int, future: asyncio.Future[Assigned]) -> None:
+        waiting = self._acks.get(fence, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._acks.pop(fence, None)
+
+    def acknowledged(self, message: Assigned) -> None:
+        """Its answer to an assignment came."""
+        for future in self._acks.pop(message.fence, []):
+            if not future.done():
+                future.set_result(message)
+
+    async def ping(self, timeout_s: float) -> bool:
+        """Whether it answers and is in its room."""
+        self._ping_seq = seq = self._ping_seq + 1
+        future: asyncio.Future[Pong] = asyncio.get_running_loop().create_future()
+        self._pongs[seq] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._line.wait()
+                return self.send(Ping(seq=seq)) and (await future).in_room
+        except TimeoutError:
+            return False
+        finally:
+            del self._pongs[seq]
+
+    def ponged(self, message: Pong) -> None:
+        """Its answer to a ping came."""
+        future = self._pongs.get(message.seq)
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    def died(self, why: str) -> None:
+        """It is dead: nobody waits for it any more."""
+        self.dead.set()
+        self.writer = None
+        self._line.set()  # who waits for it is to find none
+        waiting: list[asyncio.Future[Any]] = [self.ready, *(f for futures in self._acks.values() for f in futures)]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(AgentGoneError(why))
+                future.exception()  # looked at: nobody may be waiting

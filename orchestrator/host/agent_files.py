@@ -1,0 +1,145 @@
+"""What the host keeps on disk: who its agents are, their last words, their logs. All bounded."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from contract.procfs import boot_id
+from orchestrator.host.processes import ProcessId
+
+LOGS_KEPT = 500
+LOGS_KEPT_S = 86_400
+TAIL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One agent's process, as written when it was forked."""
+
+    session_id: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    created_at: float
+
+    @property
+    def process(self) -> ProcessId:
+        """The process."""
+        return ProcessId(self.pid, self.start_ticks)
+
+
+_IDENTITY = TypeAdapter(Identity)
+
+
+@dataclass(frozen=True)
+class LastWord:
+    """What an agent left behind; ``ok`` is false when something broke."""
+
+    reason: str
+    ok: bool
+
+
+class AgentFiles:
+    """The folder ``GREENROOM_HOME/host``."""
+
+    def __init__(self, folder: Path, *, log_max_bytes: int) -> None:
+        self._agents = folder / "agents"
+        self._logs = folder / "logs"
+        self._log_max_bytes = log_max_bytes
+        for path in (folder, self._agents, self._logs):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def log_path(self, session_id: str) -> Path:
+        """Where the agent of this session writes its lines."""
+        return self._logs / f"{session_id}.log"
+
+    def last_word_path(self, session_id: str) -> Path:
+        """Where the agent of this session leaves its last word."""
+        return self._agents / f"{session_id}.word"
+
+    def remember(self, session_id: str, process: ProcessId, created_at: float) -> Identity:
+        """Write who this agent is, so that a later daemon finds it."""
+        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at)
+        temporary = self._agents / f"{session_id}.tmp"
+        temporary.write_text(json.dumps(asdict(identity)))
+        temporary.rename(self._agents / f"{session_id}.json")
+        return identity
+
+    def remembered(self) -> list[Identity]:
+        """The agents that an earlier daemon started in this boot. What cannot be read is removed."""
+        found, boot = [], boot_id()
+        for path in sorted(self._agents.glob("*.json")):
+            try:
+                identity = _IDENTITY.validate_json(path.read_bytes())
+            except ValueError:
+                path.unlink(missing_ok=True)
+                continue
+            if identity.boot_id == boot:
+                found.append(identity)
+            else:
+                self.forget(identity.session_id)
+        return found
+
+    def forget(self, session_id: str) -> LastWord | None:
+        """Remove what names a dead agent; returns its last word. Its log stays."""
+        word = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(self.last_word_path(session_id).read_text())
+            word = LastWord(str(content["reason"]), bool(content["ok"]))
+        self.last_word_path(session_id).unlink(missing_ok=True)
+        (self._agents / f"{session_id}.json").unlink(missing_ok=True)
+        return word
+
+    def lines(self, session_id: str, limit: int) -> list[dict[str, Any]]:
+        """The newest lines of an agent's log, oldest first, each as an object."""
+        try:
+            with self.log_path(session_id).open("rb") as log:
+                start = max(0, log.seek(0, 2) - TAIL_BYTES)
+                log.seek(start)
+                # Not splitlines(): a text may hold what that takes for a line's end, such as U+2028.
+                rows = log.read().decode(errors="replace").split("\n")[1 if start else 0 :]
+        except FileNotFoundError:
+            return []
+        rows = [row for row in rows if row.strip()]
+        return [_structured(row) for row in rows[-limit:]] if limit > 0 else []
+
+    def trim(self) -> None:
+        """Cut logs that grew too long to their newest half, and drop those of long ago."""
+        logs = sorted(self._logs.glob("*.log"), key=_changed_at, reverse=True)
+        for path in logs:
+            with suppress(FileNotFoundError):
+                if path.stat().st_size > self._log_max_bytes:
+                    self._cut(path)
+        oldest = time.time() - LOGS_KEPT_S
+        for path in [*logs[LOGS_KEPT:], *(p for p in logs[:LOGS_KEPT] if _changed_at(p) < oldest)]:
+            path.unlink(missing_ok=True)
+
+    def _cut(self, path: Path) -> None:
+        # The agent appends: after the cut it writes on at the new end. A line written in between may be lost.
+        with path.open("r+b") as log:
+            log.seek(-self._log_max_bytes // 2, 2)
+            kept = log.read().partition(b"\n")[2]
+            log.seek(0)
+            log.write(kept)
+            log.truncate()
+
+
+def _changed_at(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _structured(row: str) -> dict[str, Any]:
+    with suppress(ValueError):
+        line = json.loads(row)
+        if isinstance(line, dict):
+            return line
+    return {"stream": "native", "message": row[:8000]}

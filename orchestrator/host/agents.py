@@ -1,0 +1,382 @@
+"""The agents of this machine: spawned, taken up again, watched, assigned, ended, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from contract.messages import AgentLimits, Assigned, Assignment, End, Fork, Hello, Spawn, Spawned, Turn
+from contract.states import SessionState
+from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.host.agent import Agent, AgentGoneError
+from orchestrator.host.agent_files import AgentFiles, LastWord
+from orchestrator.host.outbox import Outbox
+from orchestrator.host.processes import ProcessId, kill_session, open_pidfd, send
+from orchestrator.host.zygote import Zygote, ZygoteUnavailableError
+from orchestrator.ports import Rooms, SessionStore
+
+log = structlog.get_logger("greenroom.host")
+
+ACK_TIMEOUT_S = 1.0
+PING_TIMEOUT_S = 1.0
+EXIT_STATUS_WAIT_S = 0.2
+"""The pidfd tells of a death before the zygote tells its status."""
+HELLO_TIMEOUT_S = 15.0
+"""A process that an earlier daemon started and that does not open its line by then is hung."""
+FORK_WAIT_S = 1.0
+"""For forks under way when all agents are to end."""
+_BEGUN = (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE)
+
+
+class Background(Protocol):
+    """Runs something beside the rest and keeps hold of it."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Run it."""
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What each agent is started with, and how it is ended."""
+
+    host_id: str
+    boot_id: str
+    livekit_url: str
+    host_socket: str
+    limits: AgentLimits
+    kill_grace_s: float
+    agent_token: Callable[[str], str]
+    """Makes the token with which the agent of a session joins its room."""
+
+
+class Agents:
+    """All of this machine's agents, by session id."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        store: SessionStore,
+        rooms: Rooms,
+        zygote: Zygote,
+        files: AgentFiles,
+        outbox: Outbox,
+        background: Background,
+        on_change: Callable[[], object],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._rooms = rooms
+        self._zygote = zygote
+        self._files = files
+        self._outbox = outbox
+        self._background = background
+        self._on_change = on_change
+        """Called when the pool may lack an agent."""
+        self._agents: dict[str, Agent] = {}
+        self._forking: dict[str, asyncio.Task[Agent]] = {}
+        self._statuses: dict[int, int] = {}
+        self.retiring = False
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def all(self) -> list[Agent]:
+        """Every living agent."""
+        return list(self._agents.values())
+
+    def get(self, session_id: str) -> Agent | None:
+        """The agent of a session."""
+        return self._agents.get(session_id)
+
+    # --- begin -----------------------------------------------------------------------------------------
+
+    async def spawn(self, request: Spawn) -> Spawned:
+        """Have an agent in its room for this session; the one that there is already, if there is one."""
+        if self.retiring and request.session_id not in self._agents:
+            return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
+        deadline = asyncio.get_running_loop().time() + request.timeout_s
+        try:
+            agent = await self._agent_for(request)
+            await self._in_room(agent, deadline, request.timeout_s)
+        except ZygoteUnavailableError as error:
+            return Spawned(ok=False, code="zygote_unavailable", reason=str(error))
+        except AgentGoneError as error:
+            return Spawned(ok=False, code="agent_died", reason=str(error))
+        await self.reconcile(agent)
+        return Spawned(ok=True, pid=agent.process.pid, startup_s=agent.startup_s)
+
+    async def _agent_for(self, request: Spawn) -> Agent:
+        """This session's agent, forked once however many ask at a time."""
+        session_id = request.session_id
+        while (agent := self._agents.get(session_id)) is not None and agent.ending is not None:
+            await agent.dead.wait()  # an earlier try's, which did not join
+        if agent is not None:
+            return agent
+        task = self._forking.get(session_id)
+        if task is None:
+            task = self._forking[session_id] = asyncio.create_task(self._fork(request))
+            task.add_done_callback(lambda _: self._forking.pop(session_id, None))
+        return await asyncio.shield(task)
+
+    async def _in_room(self, agent: Agent, deadline: float, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.shield(agent.ready)
+        except TimeoutError:
+            # Not waited for: the worker is to hear the reason while it still listens.
+            self._background(self.end(agent, "it did not join in time"))
+            raise AgentGoneError(f"the agent was not in its room within {timeout_s:g} s") from None
+
+    async def _fork(self, request: Spawn) -> Agent:
+        settings = self._settings
+        fork = Fork(
+            session_id=request.session_id,
+            requested_at=time.time(),
+            livekit_url=settings.livekit_url,
+            token=settings.agent_token(request.session_id),
+            host_socket=settings.host_socket,
+            log_path=str(self._files.log_path(request.session_id)),
+            last_word_path=str(self._files.last_word_path(request.session_id)),
+            limits=settings.limits,
+        )
+        forked = await self._zygote.fork(fork, request.timeout_s)
+        if forked.pid is None or forked.start_ticks is None:
+            raise ZygoteUnavailableError(forked.error or "it did not fork")
+        process = ProcessId(forked.pid, forked.start_ticks)
+        self._files.remember(request.session_id, process, time.time())
+        agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
+        if agent is None:
+            raise AgentGoneError(self._why(self._files.forget(request.session_id), self._statuses.get(process.pid)))
+        return agent
+
+    def take_up(self) -> int:
+        """Find the agents that an earlier daemon started; those that died meanwhile are reported."""
+        for identity in self._files.remembered():
+            agent = self._watch(identity.session_id, identity.process, identity.created_at)
+            if agent is None:
+                self.report_lost(identity.session_id, self._files.forget(identity.session_id))
+            else:
+                agent.taken_up = True
+                asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._expect_hello, agent)
+        return len(self._agents)
+
+    def _expect_hello(self, agent: Agent) -> None:
+        if agent.writer is None and not agent.dead.is_set():
+            self._background(self.end(agent, "it did not come back to its host"))
+
+    def hello(self, hello: Hello, writer: asyncio.StreamWriter) -> Agent | None:
+        """An agent opened its line. None when it is not who it says it is."""
+        process = ProcessId(hello.pid, hello.start_ticks)
+        agent = self._agents.get(hello.session_id)
+        if agent is None:
+            # Either the fork's answer is still on its way, or an earlier daemon's note of it was lost.
+            agent = self._watch(hello.session_id, process, hello.created_at)
+            if agent is not None:
+                self._files.remember(hello.session_id, process, hello.created_at)
+        if agent is None or agent.process != process:
+            return None
+        agent.attach(hello, writer)
+        if agent.phase != "joining":
+            self._background(self.reconcile(agent))
+        return agent
+
+    def _watch(self, session_id: str, process: ProcessId, created_at: float) -> Agent | None:
+        pidfd = open_pidfd(process)
+        if pidfd is None:
+            return None
+        agent = Agent(session_id, process, pidfd, created_at)
+        self._agents[session_id] = agent
+        asyncio.get_running_loop().add_reader(pidfd, self._on_death, agent)
+        return agent
+
+    # --- assign ----------------------------------------------------------------------------------------
+
+    async def assign(self, assignment: Assignment) -> Assigned:
+        """Hand an agent over; not accepted when there is none, or it does not answer."""
+        agent = self._agents.get(assignment.session_id)
+        if agent is None or agent.ending is not None:
+            return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
+        try:
+            answer = await agent.assign(assignment, ACK_TIMEOUT_S)
+        except AgentGoneError as error:
+            return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
+        if answer.accepted and agent.assignment is None:
+            agent.assignment = assignment
+            agent.phase = "assigned"
+        elif answer.reason == "taken":
+            self._background(self.reconcile(agent))
+        return answer
+
+    async def reconcile(self, agent: Agent) -> None:
+        """Bring the store in line with this agent, and the agent in line with the store."""
+        record = agent.record(self._settings.host_id, self._settings.boot_id)
+        if record is None or agent.ending is not None:
+            return
+        try:
+            outcome = await self._store.record_agent(record)
+        except StoreUnavailableError:
+            return  # the next round does it
+        if not outcome.accepted:
+            self._background(self.end(agent, "its session is over"))
+        elif outcome.assignment is not None:
+            await self._deliver(agent, outcome.assignment)
+
+    async def _deliver(self, agent: Agent, assignment: Assignment) -> None:
+        answer = await self.assign(assignment)
+        if answer.accepted or answer.reason == "taken" or agent.dead.is_set():
+            return
+        reason = f"the agent did not take its session: {answer.reason}"
+        self._outbox.put(lambda: self._store.finish(agent.session_id, SessionState.FAILED, reason, code="agent_died"))
+        await self.end(agent, reason)
+
+    # --- news ------------------------------------------------------------------------------------------
+
+    def user_joined(self, agent: Agent) -> None:
+        """A user is in the room."""
+        agent.phase = "active"
+        self._outbox.put(lambda: self.reconcile_active(agent))
+
+    async def reconcile_active(self, agent: Agent) -> None:
+        """Record that the session is active, and that its user is there."""
+        record = agent.record(self._settings.host_id, self._settings.boot_id)
+        if record is not None and agent.ending is None and (await self._store.record_agent(record)).accepted:
+            await self._store.touch(agent.session_id, user_left=False)
+
+    def user_left(self, agent: Agent) -> None:
+        """No user is in the room."""
+        self._outbox.put(lambda: self._store.touch(agent.session_id, user_left=True))
+
+    def turn(self, agent: Agent, turn: Turn) -> None:
+        """A turn was finished: a successor can go on from it."""
+
+        async def keep() -> None:
+            await self._store.add_turn(agent.session_id, turn)
+            await self._store.touch(agent.session_id)
+
+        self._outbox.put(keep)
+
+    # --- end -------------------------------------------------------------------------------------------
+
+    async def check(self) -> list[str]:
+        """Ping every agent that should answer; end those that do not. Returns their session ids."""
+        agents = [agent for agent in self.all() if agent.phase != "joining" and agent.ending is None]
+        answers = await asyncio.gather(*(agent.ping(PING_TIMEOUT_S) for agent in agents))
+        hung = [agent for agent, answered in zip(agents, answers, strict=True) if not answered]
+        for agent in hung:
+            self._fail(agent, "its agent did not answer a health check, or was not in its room")
+        await asyncio.gather(*(self.end(agent, "it failed its health check") for agent in hung))
+        return [agent.session_id for agent in hung]
+
+    def _fail(self, agent: Agent, reason: str) -> None:
+        self._outbox.put(
+            lambda: self._store.finish(agent.session_id, SessionState.FAILED, reason, code="agent_unresponsive")
+        )
+
+    async def end(self, agent: Agent, reason: str) -> None:
+        """End it: asked, then SIGTERM, then SIGKILL to all of its session. Returns when it is dead."""
+        if agent.ending is None:
+            agent.ending = reason
+            log.info("ending agent", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
+            agent.send(End(reason=reason))
+            send(agent.pidfd, signal.SIGTERM)
+            if not await self._dies(agent):
+                send(agent.pidfd, signal.SIGKILL)
+        await agent.dead.wait()
+
+    async def _dies(self, agent: Agent) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.kill_grace_s):
+                await agent.dead.wait()
+                return True
+        return False
+
+    async def end_all(self, reason: str) -> None:
+        """End every agent, also those that are being forked now."""
+        if self._forking:
+            await asyncio.wait(list(self._forking.values()), timeout=FORK_WAIT_S)
+        await asyncio.gather(*(self.end(agent, reason) for agent in self.all()))
+
+    def exit_status(self, pid: int, status: int) -> None:
+        """A process was reaped, here or by the zygote; ``status`` is negative for a signal."""
+        if any(agent.process.pid == pid for agent in self._agents.values()):
+            self._statuses[pid] = status
+
+    def _on_death(self, agent: Agent) -> None:
+        loop = asyncio.get_running_loop()
+        pidfd, agent.pidfd = agent.pidfd, None
+        if pidfd is None:
+            return
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        self._background(self._bury(agent))
+
+    async def _bury(self, agent: Agent) -> None:
+        # Looking through all processes takes milliseconds, in which an assignment would have to wait.
+        await asyncio.to_thread(kill_session, agent.process)
+        word = self._files.forget(agent.session_id)
+        if word is None:
+            await self._await_status(agent.process.pid)
+        status = self._statuses.pop(agent.process.pid, None)
+        if self._agents.get(agent.session_id) is agent:
+            del self._agents[agent.session_id]
+        agent.died(self._why(word, status))
+        # One that died while joining is its spawn task's to report: that has tries left.
+        if agent.phase != "joining":
+            self._report_death(agent.session_id, word, status)
+        elif agent.taken_up:
+            self.report_lost(agent.session_id, word)
+
+    async def _await_status(self, pid: int) -> None:
+        deadline = time.monotonic() + EXIT_STATUS_WAIT_S
+        while pid not in self._statuses and time.monotonic() < deadline:  # noqa: ASYNC110 - two sources, rarely
+            await asyncio.sleep(0.01)
+
+    def _report_death(self, session_id: str, word: LastWord | None, status: int | None) -> None:
+        """Record the end, close the room, and have the pool filled."""
+        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
+        reason = self._why(word, status)
+        log.info("agent is gone", session_id=session_id, state=str(state), reason=reason)
+
+        async def report() -> None:
+            await self._store.finish(session_id, state, reason, code="agent_died")
+            self._on_change()
+
+        self._outbox.put(report)
+        self._background(self._close_room(session_id))
+
+    def report_lost(self, session_id: str, word: LastWord | None = None) -> None:
+        """Record the end of an agent that died while nobody watched. Of how far it was, only the store knows."""
+        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
+        reason = "its agent process is gone" if word is None else word.reason
+        log.warning("session without a process", session_id=session_id, reason=reason)
+
+        async def report() -> None:
+            done = await self._store.finish(session_id, state, reason, code="agent_died", only_from=_BEGUN)
+            if done.previous is not SessionState.STARTING:  # that one is its spawn task's, which has tries left
+                self._background(self._close_room(session_id))
+                self._on_change()
+
+        self._outbox.put(report)
+
+    async def _close_room(self, session_id: str) -> None:
+        try:
+            await self._rooms.delete(session_id)
+        except GreenroomError as error:
+            # The room's own time-outs close it.
+            log.warning("room not closed", session_id=session_id, reason=error.detail)
+
+    @staticmethod
+    def _why(word: LastWord | None, status: int | None) -> str:
+        if word is not None:
+            return word.reason
+        if status is not None and status < 0:
+            return f"the agent process died ({signal.Signals(-status).name})"
+        return "the agent process died" if status is None else f"the agent process died (exit code {status})"

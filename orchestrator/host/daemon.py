@@ -1,0 +1,330 @@
+"""The host daemon: one on each machine that runs agents. Its loops, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import signal
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from typing import IO, Any
+
+import psutil
+import structlog
+
+from contract.messages import Assignment
+from contract.procfs import boot_id
+from contract.states import SessionState
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.bootstrap import Container
+from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.host.agent import Agent
+from orchestrator.host.agent_files import AgentFiles
+from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.outbox import Outbox
+from orchestrator.host.processes import private_bytes
+from orchestrator.host.server import HostServer
+from orchestrator.host.zygote import Zygote, ZygoteCommand
+from orchestrator.ports import HostReply, HostReport
+from orchestrator.settings import agent_environment
+
+log = structlog.get_logger("greenroom.host")
+
+PR_SET_CHILD_SUBREAPER = 36
+COMMAND_BLOCK_MS = 1000
+STORE_RETRY_S = 0.25
+HOUSEKEEPING_S = 10.0
+SETTLE_S = 2.0
+"""For what is under way when the daemon stops."""
+ZYGOTE_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # a thread before the fork would be lost in it
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",  # an arena for each of LiveKit's threads costs an agent 2 MB more
+}
+MEMORY_SAMPLE = 10
+"""Agents whose memory is read for the mean: reading one takes a millisecond."""
+
+
+class AlreadyRunningError(Exception):
+    """Another host daemon uses this GREENROOM_HOME."""
+
+
+class HostDaemon:
+    """Everything of one host, put together; ``run`` is its life."""
+
+    def __init__(self, container: Container) -> None:
+        settings = container.settings
+        self._settings = settings
+        self._store = container.store
+        self._hosts: RedisHosts = container.hosts
+        self._pool = container.pool
+        self._container = container
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._boot_id = boot_id()
+        self._started_at = time.time()
+        self._private_bytes = 0
+        self._missing: set[str] = set()
+        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
+        self._outbox = Outbox()
+        environment = agent_environment() | ZYGOTE_ENVIRONMENT
+        command = ZygoteCommand(settings.zygote_module, settings.agent, environment)
+        # Forks are possible from then on: the pool need not wait for the clock.
+        self._zygote = Zygote(command, self._exited, on_ready=self._refill_soon)
+        self._agents = Agents(
+            AgentSettings(
+                host_id=settings.host_id,
+                boot_id=self._boot_id,
+                livekit_url=settings.livekit_url,
+                host_socket=str(settings.host_socket),
+                limits=settings.agent_limits,
+                kill_grace_s=settings.kill_grace_s,
+                agent_token=self._agent_token,
+            ),
+            self._store,
+            container.rooms,
+            self._zygote,
+            self._files,
+            self._outbox,
+            self._background,
+            on_change=self._refill_soon,
+        )
+        self._server = HostServer(settings.host_socket, self._agents, self._retire)
+
+    async def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            AlreadyRunningError: another daemon has this folder.
+        """
+        lock = self._lock()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        become_subreaper()
+        # What was imported stays for ever: a collection that looks at it again holds an assignment up for tens of ms.
+        gc.collect()
+        gc.freeze()
+        await self._server.start()
+        log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
+        loops = [
+            self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
+            self._reconcile(), self._housekeeping(),
+        ]  # fmt: skip
+        running = [asyncio.create_task(_forever(each)) for each in loops]
+        await self._stop.wait()
+        await self._shut_down(running)
+        lock.close()
+
+    # --- loops -----------------------------------------------------------------------------------------
+
+    async def _heartbeats(self) -> None:
+        while True:
+            with suppress(StoreUnavailableError):
+                await self._hosts.heartbeat(self._report(), self._settings.host_lease_s)
+            await asyncio.sleep(self._settings.heartbeat_s)
+
+    async def _listen(self) -> None:
+        """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
+
+        What is older is over for whoever said it, and reconciliation does it. Hearing a command twice does no harm.
+        """
+        host, after = self._settings.host_id, ""
+        while True:
+            try:
+                after = after or await self._hosts.position(self._settings.ack_timeout_s)
+                for entry_id, command in await self._hosts.commands(host, after, COMMAND_BLOCK_MS):
+                    after = entry_id
+                    self._background(self._obey(command))
+            except StoreUnavailableError:
+                await asyncio.sleep(STORE_RETRY_S)
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.reconcile_s)
+            for agent in self._agents.all():
+                await self._agents.reconcile(agent)
+                await self._end_if_unclaimed(agent)
+            with suppress(StoreUnavailableError):
+                await self._fail_missing()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            pids = [agent.process.pid for agent in self._agents.all()[:MEMORY_SAMPLE]]
+            # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
+            self._private_bytes = await asyncio.to_thread(_mean_private_bytes, pids)
+            await asyncio.to_thread(self._files.trim)
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    # --- commands --------------------------------------------------------------------------------------
+
+    async def _obey(self, command: Mapping[str, str]) -> None:
+        try:
+            match command.get("type"):
+                case "assign":
+                    await self._assign(command)
+                case "end":
+                    agent = self._agents.get(command["session"])
+                    if agent is not None:
+                        await self._agents.end(agent, command["reason"])
+                case "logs":
+                    lines = self._files.lines(command["session"], int(command["limit"]))
+                    await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
+                case other:
+                    log.warning("unknown command", type=other)
+        except (KeyError, ValueError) as error:
+            log.warning("command not understood", reason=str(error))
+        except StoreUnavailableError:
+            log.warning("command not answered: the store is away", type=command.get("type"))
+
+    async def _assign(self, command: Mapping[str, str]) -> None:
+        settings = json.loads(command["assignment"])
+        assignment = Assignment(session_id=command["session"], fence=int(command["fence"]), **settings)
+        answer = await self._agents.assign(assignment)
+        await self._hosts.answer(command["reply"], HostReply(answer.accepted, answer.reason))
+
+    # --- reconciliation --------------------------------------------------------------------------------
+
+    async def _end_if_unclaimed(self, agent: Agent) -> None:
+        """A session whose answer was lost: nobody took a token or joined within the lease."""
+        if agent.phase != "assigned" or agent.ending is not None:
+            return
+        with suppress(StoreUnavailableError):
+            session = await self._store.get(agent.session_id)
+            if session is None or session.state is not SessionState.ASSIGNED:
+                return
+            since = max(session.assigned_at or 0.0, session.token_at or 0.0)
+            if await self._store.now() - since > self._settings.assign_lease_s:
+                only = (SessionState.ASSIGNED,)
+                await self._store.finish(agent.session_id, SessionState.ENDED, "nobody joined in time", only_from=only)
+
+    async def _fail_missing(self) -> None:
+        """Sessions that the store believes to run here and that do not, seen twice in a row."""
+        missing = {i for i in await self._store.owned_by(self._settings.host_id) if self._agents.get(i) is None}
+        for session_id in missing & self._missing:
+            self._agents.report_lost(session_id)
+        self._missing = missing
+
+    def _refill_soon(self) -> None:
+        if not self._stop.is_set():
+            self._background(self._refill())
+
+    async def _refill(self) -> None:
+        with suppress(GreenroomError):  # beat's refill is the backstop
+            await self._pool.trigger()
+
+    # --- the daemon itself -----------------------------------------------------------------------------
+
+    def _report(self) -> HostReport:
+        memory = psutil.virtual_memory()
+        agents = self._agents.all()
+        return HostReport(
+            host=self._settings.host_id,
+            boot_id=self._boot_id,
+            started_at=self._started_at,
+            agents=len(agents),
+            warm=sum(agent.phase == "ready" for agent in agents),
+            capacity=self._settings.max_bots,
+            memory_total_bytes=memory.total,
+            memory_available_bytes=memory.available,
+            agent_private_bytes=self._private_bytes,
+            zygote=self._zygote.status,
+            version=version("greenroom"),
+        )
+
+    def _agent_token(self, session_id: str) -> str:
+        s = self._settings
+        # LiveKit renews the token of a participant who stays; this is how long a reconnection may take.
+        return self._container.tokens.agent(
+            session_id, issued_at=time.time() - 10, ttl_s=s.warm_max_age_s + s.max_call_s + 600
+        )
+
+    def _retire(self) -> None:
+        self._agents.retiring = True
+
+    def _reap(self) -> None:
+        """Reap what the zygote, or a killed daemon's zygote, left to this subreaper."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._exited(pid, os.waitstatus_to_exitcode(status))
+
+    def _exited(self, pid: int, status: int) -> None:
+        self._agents.exit_status(pid, status)
+
+    def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task: asyncio.Task[object] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task failed", exc_info=error)
+
+    async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
+        """Hand out no more agents. They stay for the next daemon, unless this host is retiring."""
+        log.info("host stopping", retiring=self._agents.retiring, agents=len(self._agents))
+        with suppress(StoreUnavailableError):
+            await self._hosts.sign_off(self._settings.host_id)
+        if self._agents.retiring:
+            await self._agents.end_all("the host is stopping")
+        await _cancel(running)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while self._tasks:  # one may leave another behind, such as a room to close
+                    await asyncio.wait(set(self._tasks))
+        await self._outbox.flush()
+        await self._server.stop()
+        await self._container.aclose()
+
+    def _lock(self) -> IO[str]:
+        path = self._settings.host_dir / "lock"
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise AlreadyRunningError(f"another host daemon runs with GREENROOM_HOME={path.parent.parent}") from None
+        return lock
+
+
+def _mean_private_bytes(pids: list[int]) -> int:
+    sample = [private_bytes(pid) for pid in pids]
+    return sum(sample) // len(sample) if sample else 0
+
+
+async def _forever(loop: Coroutine[Any, Any, None]) -> None:
+    """Run one of the daemon's loops; should it ever break, say so and end the daemon: its supervisor restarts it."""
+    try:
+        await loop
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception("a loop of the host broke")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """End these tasks. The Redis driver now and then swallows a cancellation that comes with a reply: ask again."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.5)
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become this process's children, so that it can reap them (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

@@ -1,0 +1,92 @@
+"""Processes by their identity: watched through a pidfd, signalled only while they are who they were."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.procfs import start_ticks, stat_fields
+
+_GONE = (FileNotFoundError, ProcessLookupError)
+_SESSION_FIELD = 3
+"""Index of the session id among the fields after the name."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A PID alone is reused; with the start time it names one process of this boot."""
+
+    pid: int
+    start_ticks: int
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Whether this very process runs (a zombie does not)."""
+    try:
+        fields = stat_fields(process.pid)
+    except _GONE:
+        return False
+    return fields[0] != "Z" and int(fields[19]) == process.start_ticks
+
+
+def open_pidfd(process: ProcessId) -> int | None:
+    """A file descriptor that becomes readable when the process dies; None when it is gone, or is another one."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    # The descriptor holds whoever has the PID now: only after the check is it known to be ours.
+    if is_alive(process):
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(pidfd: int | None, number: signal.Signals) -> None:
+    """Signal the process behind the descriptor, if there still is one; nobody else can be hit."""
+    if pidfd is not None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+
+
+def kill_session(leader: ProcessId) -> int:
+    """SIGKILL whatever is left of a process's session (agents are session leaders); returns how many were hit.
+
+    While a member lives, the kernel does not give the leader's PID to a new process. If a process with that PID runs
+    that is not the leader, then all members are gone and the number is somebody else's: nothing is signalled.
+    """
+    with suppress(*_GONE):
+        if start_ticks(leader.pid) != leader.start_ticks:
+            return 0
+    return sum(_kill_member(int(entry.name), leader.pid) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _kill_member(pid: int, session: int) -> bool:
+    try:
+        if int(stat_fields(pid)[_SESSION_FIELD]) != session:
+            return False
+        fd = os.pidfd_open(pid)
+    except _GONE:
+        return False
+    try:
+        if int(stat_fields(pid)[_SESSION_FIELD]) != session:
+            return False
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except _GONE:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
+
+
+def private_bytes(pid: int) -> int:
+    """``Private_Dirty`` of a process, in bytes; 0 when it is gone."""
+    with suppress(*_GONE, PermissionError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,139 @@
+"""The host's Unix socket: agents keep a line open on it; a worker sends one request and gets one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from contract.messages import (
+    MAX_MESSAGE_BYTES,
+    AnyMessage,
+    Assigned,
+    Check,
+    Checked,
+    Hello,
+    Leaving,
+    Pong,
+    ProtocolError,
+    Ready,
+    Refused,
+    Retire,
+    Retired,
+    Spawn,
+    Turn,
+    UserJoined,
+    UserLeft,
+    parse_line,
+)
+from orchestrator.host.agent import Agent
+from orchestrator.host.agents import Agents
+
+log = structlog.get_logger("greenroom.host")
+
+FIRST_MESSAGE_TIMEOUT_S = 5.0
+
+
+class HostServer:
+    """Listens on the socket (0600) and hands what it hears to the agents."""
+
+    def __init__(self, path: Path, agents: Agents, on_retire: Callable[[], None]) -> None:
+        self._path = path
+        self._agents = agents
+        self._on_retire = on_retire
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Listen. A socket file that a killed daemon left is replaced; the daemon's lock says that it is dead."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=MAX_MESSAGE_BYTES)
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Stop listening, close every line, remove the socket file."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._lines):
+            writer.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._lines.add(writer)
+        try:
+            await self._converse(reader, writer)
+        except (ProtocolError, ValueError, asyncio.LimitOverrunError) as error:
+            log.warning("refused a message", reason=str(error)[:300])
+            writer.write(Refused(reason=str(error)[:300]).to_line())
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._lines.discard(writer)
+            with suppress(OSError):
+                writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(FIRST_MESSAGE_TIMEOUT_S):
+            line = await reader.readline()
+        if not line:
+            return
+        first = parse_line(line)
+        if not isinstance(first, Hello):
+            writer.write((await self._answer(first)).to_line())
+            await writer.drain()
+            return
+        await self._agent_line(first, reader, writer)
+
+    async def _answer(self, request: AnyMessage) -> AnyMessage:
+        match request:
+            case Spawn():
+                return await self._agents.spawn(request)
+            case Check():
+                count = len(self._agents)
+                return Checked(agents=count, ended=await self._agents.check())
+            case Retire():
+                self._on_retire()
+                return Retired(agents=len(self._agents))
+        raise ProtocolError(f"{request.type} is not the first message of a connection")
+
+    async def _agent_line(self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if _peer_pid(writer) != hello.pid:
+            raise ProtocolError("pid: it is not this connection's process")
+        agent = self._agents.hello(hello, writer)
+        if agent is None:
+            raise ProtocolError("session_id: another process is this session's agent")
+        try:
+            while line := await reader.readline():
+                self._hear(agent, parse_line(line))
+        finally:
+            agent.detach(writer)
+
+    def _hear(self, agent: Agent, message: AnyMessage) -> None:
+        match message:
+            case Ready():
+                agent.is_ready(message.startup_s)
+            case Assigned():
+                agent.acknowledged(message)
+            case Pong():
+                agent.ponged(message)
+            case UserJoined():
+                self._agents.user_joined(agent)
+            case UserLeft():
+                self._agents.user_left(agent)
+            case Turn():
+                self._agents.turn(agent, message)
+            case Leaving():
+                agent.ending = agent.ending or message.reason
+            case _:
+                raise ProtocolError(f"{message.type} is not an agent's message")
+
+
+def _peer_pid(writer: asyncio.StreamWriter) -> int:
+    peer = writer.get_extra_info("socket")
+    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(pid)

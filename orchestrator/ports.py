@@ -1,0 +1,421 @@
+"""What the services need from the outside. Adapters implement it; errors arrive as ``domain.errors``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from contract.messages import Assignment, Checked, Spawn, Spawned, Turn
+from contract.states import SessionState
+from orchestrator.domain.pool import Aging, PoolSnapshot
+
+
+@dataclass(frozen=True)
+class Session:
+    """The record of one session. Times are Unix seconds by the store's clock."""
+
+    session_id: str
+    state: SessionState
+    created_at: float
+    user_id: str | None = None
+    user_name: str | None = None
+    host: str | None = None
+    agent_pid: int | None = None
+    agent_ticks: int | None = None
+    boot_id: str | None = None
+    ready_at: float | None = None
+    startup_s: float | None = None
+    assigned_at: float | None = None
+    active_at: float | None = None
+    user_left_at: float | None = None
+    ended_at: float | None = None
+    end_reason: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    prewarmed: bool = False
+    fence: int = 0
+    attempts: int = 0
+    task_id: str | None = None
+    token_at: float | None = None
+    queue_position: int | None = None
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """A start, as the store needs it."""
+
+    assignment: Mapping[str, object]
+    """``Assignment``'s fields but the session's id and the fence, which the claim decides."""
+    user_id: str
+    user_name: str | None
+    request_key: str
+    """Digest under which the outcome is kept: the same key gives the same outcome."""
+    body_digest: str
+    keep_s: float
+    """How long the outcome is kept."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An agent was waiting; its host was told (the reply comes under ``reply_id``)."""
+
+    session_id: str
+    fence: int
+    host: str
+    assigned_at: float
+    refill: bool
+    """Whether this claim should trigger a refill: none is on its way."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A session was made for the caller, whose agent has to be started."""
+
+    session_id: str
+    dispatched: bool
+    """False while it waits for capacity."""
+    position: int
+    fresh: bool = True
+    """False when it is an earlier request's outcome."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """This request was answered before; ``answer`` is what it was told."""
+
+    answer: str
+
+
+@dataclass(frozen=True)
+class NoneReady:
+    """The pool is empty."""
+
+
+@dataclass(frozen=True)
+class AgentIdentity:
+    """One agent process, named for ever."""
+
+    host: str
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class RecordOutcome:
+    """Whether the session is this agent's; ``assignment`` set means that a user waits for it."""
+
+    accepted: bool
+    assignment: Assignment | None = None
+
+
+@dataclass(frozen=True)
+class AgentRecord:
+    """What a host knows about one of its agents; enough to write its session anew."""
+
+    session_id: str
+    identity: AgentIdentity
+    state: SessionState
+    created_at: float
+    startup_s: float | None
+    assignment: Assignment | None
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """A host's heartbeat."""
+
+    host: str
+    boot_id: str
+    started_at: float
+    agents: int
+    warm: int
+    capacity: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    agent_private_bytes: int
+    """Mean private memory of its agents; 0 without agents."""
+    zygote: str
+    """``ready``, ``starting`` or ``failed: why``."""
+    version: str
+
+
+@dataclass(frozen=True)
+class HostView:
+    """A host as the store knows it. ``alive`` means that its lease is fresh."""
+
+    host: str
+    alive: bool
+    heartbeat_age_s: float
+    draining: bool
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sessions by state, and the totals since the store was made."""
+
+    by_state: Mapping[SessionState, int]
+    pool_ready: int
+    warming: int
+    spawning: int
+    waiting: int
+    target: int
+    total_spawned: int
+    total_assigned: int
+    dead_claims: int
+    last_refill_at: float | None
+    now: float
+
+    @property
+    def agents(self) -> int:
+        """Agents that are or are being started."""
+        owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
+        return owned + self.spawning
+
+
+SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+"""Upper bounds of the spawn histogram's buckets."""
+
+
+@dataclass(frozen=True)
+class SpawnStats:
+    """Measured spawns."""
+
+    recent_s: Sequence[float]
+    buckets: Mapping[str, float]
+    """Cumulative counts by upper bound, as Prometheus has it, with ``sum`` and ``count``."""
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of sessions, newest first."""
+
+    sessions: Sequence[Session]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What ``finish`` did. ``changed`` is false when it was over before."""
+
+    changed: bool
+    previous: SessionState | None
+    host: str | None = None
+
+
+class SessionStore(Protocol):
+    """The only truth. Every change of a session is atomic and moves along ``domain.session.TRANSITIONS``.
+
+    Every method raises ``StoreUnavailableError`` when the store does not answer in time.
+    """
+
+    async def claim(self, request: StartRequest, reply_id: str) -> Claimed | Queued | Answered | NoneReady:
+        """Take a waiting agent for this caller and tell its host, at most one for a request key.
+
+        Raises:
+            IdempotencyConflictError: the key was used with another body.
+        """
+
+    async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
+        """Fail a claimed session whose agent did not acknowledge, so that the request may claim again."""
+
+    async def release_claim(self, request_key: str, session_id: str) -> None:
+        """Forget which session this request claimed: its agent turned out to be somebody else's."""
+
+    async def keep_answer(self, request_key: str, answer: str, keep_s: float) -> str:
+        """Keep the answer under the request's key, unless there is one; return the one that stands."""
+
+    async def reserve_cold(
+        self, request: StartRequest, session_id: str, task_id: str, limits: Limits
+    ) -> Queued | Answered:
+        """Make a ``starting`` session for a caller.
+
+        Raises:
+            AtCapacityError: the queue is full.
+            IdempotencyConflictError: the key was used with another body.
+        """
+
+    async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
+        """Make a ``starting`` session for the pool, if it still lacks one."""
+
+    async def dispatch(self, session_id: str, limits: Limits) -> bool:
+        """Take a waiting session out of the queue for its spawn, if there is capacity and a spawn is free."""
+
+    async def respawn(self, session_id: str, deadline_s: float) -> bool:
+        """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
+
+    async def begin_spawn(self, session_id: str, deadline_s: float) -> int:
+        """Count one try; 0 when the session no longer needs an agent, or waits for capacity."""
+
+    async def record_agent(self, record: AgentRecord) -> RecordOutcome:
+        """Bring the store in line with a living agent: newly ready, changed, or seen again after an outage."""
+
+    async def mark_active(self, session_id: str) -> bool:
+        """The user is in the room; false when the session is not assigned."""
+
+    async def touch(self, session_id: str, *, user_left: bool | None = None) -> None:
+        """Something happened in an active session; note when the user left or came back."""
+
+    async def finish(
+        self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,
+        only_from: Sequence[SessionState] = (),
+    ) -> Finished:  # fmt: skip
+        """End or fail a session, from whatever live state it is in (or only from these)."""
+
+    async def retire(self, count: int, reason: str) -> list[str]:
+        """Take agents out of the pool and end them; returns their ids."""
+
+    async def owned_by(self, host: str) -> set[str]:
+        """Live sessions that the store believes this host to run."""
+
+    async def get(self, session_id: str) -> Session | None:
+        """One session."""
+
+    async def seen(self, session_id: str) -> None:
+        """The caller of a waiting session asked about it."""
+
+    async def token_made(self, session_id: str) -> None:
+        """The caller took a token: the assignment's lease starts anew."""
+
+    async def page(self, states: Sequence[SessionState], limit: int, cursor: str | None) -> Page:
+        """Sessions in these states, state by state, newest first.
+
+        Raises:
+            InvalidRequestError: the cursor is none of ours.
+        """
+
+    async def counts(self, default_target: int) -> Counts:
+        """All counts, read atomically."""
+
+    async def snapshot(self) -> PoolSnapshot:
+        """What ``plan`` needs, read atomically."""
+
+    async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
+        """What ``reap`` needs."""
+
+    async def forget(self, older_than_s: float) -> int:
+        """Drop ended sessions of that age from the lists; their records expire by themselves."""
+
+    async def target(self, default: int) -> int:
+        """The pool's size as last set."""
+
+    async def set_target(self, size: int, default: int) -> int:
+        """Set the pool's size; returns the previous one."""
+
+    async def refill_due(self) -> bool:
+        """Whether the caller should queue a refill: false while one is on its way."""
+
+    async def refill_begun(self) -> None:
+        """A refill begins now; later claims trigger another one."""
+
+    async def spawn_stats(self) -> SpawnStats:
+        """Measured spawns."""
+
+    async def count_spawn_failure(self, code: str) -> None:
+        """One more spawn that failed for this reason."""
+
+    async def add_turn(self, session_id: str, turn: Turn) -> None:
+        """Keep a finished turn."""
+
+    async def turns(self, session_id: str) -> list[Turn]:
+        """The finished turns, oldest first."""
+
+    async def locked(self, name: str, ttl_s: float, token: str) -> bool:
+        """Take a maintenance lock; false when somebody has it."""
+
+    async def unlock(self, name: str, token: str) -> None:
+        """Give the lock back, if it is still ours."""
+
+    async def now(self) -> float:
+        """The store's clock."""
+
+    async def ping(self) -> None:
+        """Raises ``StoreUnavailableError`` when the store is away."""
+
+
+class HostRegistry(Protocol):
+    """The hosts, as the store knows them."""
+
+    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
+
+    async def sign_off(self, host: str) -> None:
+        """End a host's lease at once."""
+
+    async def hosts(self) -> list[HostView]:
+        """All hosts known."""
+
+
+@dataclass(frozen=True)
+class HostReply:
+    """A host's answer to a command."""
+
+    ok: bool
+    reason: str | None = None
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+class Hosts(Protocol):
+    """An API's way to a host: through the store, never by an address."""
+
+    async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
+        """The reply to a claim; None when none came in time."""
+
+    async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
+        """The newest lines of one agent, oldest first.
+
+        Raises:
+            HostUnavailableError: it did not answer.
+        """
+
+
+class LocalHost(Protocol):
+    """A worker's way to the host daemon on its own machine.
+
+    Every method raises ``HostUnavailableError`` when the daemon does not answer.
+    """
+
+    async def spawn(self, request: Spawn) -> Spawned:
+        """Have an agent in its room."""
+
+    async def check(self) -> Checked:
+        """Ping every agent."""
+
+
+class Rooms(Protocol):
+    """LiveKit's rooms. Every method raises ``RoomsUnavailableError`` when LiveKit does not do it."""
+
+    async def create(self, room: str) -> None:
+        """Make a room that stays open while only an agent is in it."""
+
+    async def delete(self, room: str) -> None:
+        """Close a room; no error when there is none."""
+
+    async def ping(self) -> None:
+        """Whether LiveKit answers and takes our key."""
+
+
+class TaskQueue(Protocol):
+    """Where work for the workers is put. Raises ``QueueUnavailableError``."""
+
+    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+        """Queue one spawn; urgent ones go before all others."""
+
+    async def refill(self) -> None:
+        """Queue one refill."""
+
+    async def check_host(self, host: str) -> None:
+        """Queue a health check on that host's own queue."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The capacity that reservations are checked against."""
+
+    max_agents: int
+    max_queue: int
+    spawn_concurrency: int
+    spawn_deadline_s: float

@@ -1,0 +1,146 @@
+"""Whether every part that a start needs is up: the store, LiveKit, a host, the clock that keeps the pool full."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from orchestrator.domain.errors import GreenroomError
+from orchestrator.ports import Counts, HostRegistry, HostView, Rooms, SessionStore
+
+T = TypeVar("T")
+
+REFILL_LATE_S = 95.0
+"""Beat refills every 30 s: three missed ones and a little mean that it stopped."""
+LIVEKIT_FRESH_S = 2.0
+"""One look at LiveKit serves every question within so long, however many ask."""
+PART_TIMEOUT_S = 2.2
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part, and in words what is wrong with it."""
+
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All parts at one moment. ``counts`` is None while the store is away."""
+
+    parts: Mapping[str, Part]
+    counts: Counts | None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(part.ok for part in self.parts.values())
+
+    @property
+    def reason(self) -> str | None:
+        """What is wrong, in words; None when nothing is."""
+        wrong = [f"{name}: {part.detail}" for name, part in self.parts.items() if not part.ok]
+        return "; ".join(wrong) or None
+
+
+class Health:
+    """The use case behind health and readiness."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        registry: HostRegistry,
+        rooms: Rooms,
+        *,
+        default_target: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._default_target = default_target
+        self._livekit = _Remembered(lambda: _livekit(rooms), clock)
+
+    async def report(self) -> Report:
+        """Look at every part; answers within ``PART_TIMEOUT_S`` whatever is down."""
+        counts, hosts, livekit = await asyncio.gather(
+            _within(self._store.counts(self._default_target)), _within(self._registry.hosts()), self._livekit.get()
+        )
+        if counts is None or hosts is None:
+            unknown = Part(False, "unknown while Redis is away")
+            away = Part(False, "does not answer")
+            return Report({"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}, None)
+        answers = Part(True, "answers")
+        return Report({"redis": answers, "livekit": livekit, "hosts": _able(hosts), "beat": _beat(counts)}, counts)
+
+    async def aclose(self) -> None:
+        """End a look that is under way."""
+        await self._livekit.aclose()
+
+
+class _Remembered:
+    """An answer that is kept for a while; many who ask at once cause one look."""
+
+    def __init__(self, look: Callable[[], Awaitable[Part]], clock: Callable[[], float]) -> None:
+        self._look = look
+        self._clock = clock
+        self._task: asyncio.Task[Part] | None = None
+        self._begun_at = float("-inf")
+
+    async def get(self) -> Part:
+        stale = self._clock() - self._begun_at > LIVEKIT_FRESH_S
+        if self._task is None or (self._task.done() and stale):
+            self._begun_at = self._clock()
+            self._task = asyncio.ensure_future(self._look())
+        return await asyncio.shield(self._task)  # one who goes away does not take the others' answer along
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+
+async def _within(call: Awaitable[T]) -> T | None:
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            return await call
+    except (GreenroomError, TimeoutError):
+        return None
+
+
+async def _livekit(rooms: Rooms) -> Part:
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            await rooms.ping()
+    except GreenroomError as error:
+        return Part(False, error.detail)
+    except TimeoutError:
+        return Part(False, "LiveKit does not answer; check LIVEKIT_URL and the server")
+    return Part(True, "answers")
+
+
+def _able(hosts: Sequence[HostView]) -> Part:
+    alive = [host for host in hosts if host.alive]
+    if not alive:
+        return Part(False, "no host is alive")
+    if not any(_has_agents(host) for host in alive):
+        states = "; ".join(f"{host.host}: its zygote is {host.fields.get('zygote', 'unknown')}" for host in alive)
+        return Part(False, f"no host can start agents yet ({states})"[:600])
+    return Part(True, f"{len(alive)} alive")
+
+
+def _has_agents(host: HostView) -> bool:
+    """Whether it can start an agent, or has one waiting while its zygote comes back."""
+    return host.fields.get("zygote", "ready") == "ready" or int(host.fields.get("warm", 0)) > 0
+
+
+def _beat(counts: Counts) -> Part:
+    if counts.last_refill_at is None:
+        return Part(False, "the pool was not refilled yet")
+    age_s = counts.now - counts.last_refill_at
+    if age_s > REFILL_LATE_S:
+        return Part(False, f"the last refill was {age_s:.0f} s ago; is beat running?")
+    return Part(True, "in time")

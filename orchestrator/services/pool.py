@@ -1,0 +1,133 @@
+"""Keep the pool: refill it, resize it, reap what is stale. Policy decides; this performs."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import structlog
+
+from contract.states import SessionState
+from orchestrator.domain import pool
+from orchestrator.domain.errors import InvalidRequestError
+from orchestrator.ports import HostRegistry, Limits, SessionStore, TaskQueue
+
+log = structlog.get_logger("greenroom.pool")
+
+
+@dataclass(frozen=True)
+class ReapAges:
+    """How old things may become, in seconds."""
+
+    assign_lease_s: float
+    inactive_s: float
+    warm_max_age_s: float
+    record_s: float
+
+
+class KeepPool:
+    """The use cases behind the maintenance tasks and the resize call."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        registry: HostRegistry,
+        queue: TaskQueue,
+        limits: Limits,
+        ages: ReapAges,
+        *,
+        default_target: int,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._queue = queue
+        self._limits = limits
+        self._ages = ages
+        self._default_target = default_target
+
+    async def refill(self) -> list[pool.Action]:
+        """Bring the pool nearer to its target; returns what was done.
+
+        Two at once do no harm: each reservation is checked again where it is made.
+        """
+        await self._store.refill_begun()
+        target = await self._store.target(self._default_target)
+        policy = pool.PoolPolicy(target, self._limits.max_agents, self._limits.spawn_concurrency)
+        actions = pool.plan(await self._store.snapshot(), policy, await self._store.now())
+        for action in actions:
+            await self._perform(action, policy)
+        return actions
+
+    async def trigger(self) -> None:
+        """Queue a refill, unless one is on its way."""
+        if await self._store.refill_due():
+            await self._queue.refill()
+
+    async def resize(self, size: int) -> int:
+        """Set the pool's size and begin to move towards it; returns the previous size.
+
+        Raises:
+            InvalidRequestError: negative, or more than ``MAX_BOTS``.
+        """
+        if not 0 <= size <= self._limits.max_agents:
+            raise InvalidRequestError(f"size: should be from 0 to MAX_BOTS ({self._limits.max_agents}), not {size}")
+        previous = await self._store.set_target(size, self._default_target)
+        await self._queue.refill()
+        return previous
+
+    async def reap(self) -> list[pool.EndSession]:
+        """End what is stale, and forget what ended long ago; returns what was ended."""
+        ages = self._ages
+        aging = await self._store.aging(ages.assign_lease_s, ages.inactive_s, ages.warm_max_age_s)
+        ended = []
+        for end in pool.reap(aging):
+            # One that moved on since it was read, such as a warm agent that was claimed, is left alone.
+            done = await self._store.finish(end.session_id, SessionState.ENDED, end.reason, only_from=[end.state])
+            if done.changed:
+                ended.append(end)
+                log.info("reaped", session_id=end.session_id, reason=end.reason)
+        await self._store.forget(ages.record_s)
+        if ended:
+            await self.trigger()
+        return ended
+
+    async def check_hosts(self) -> list[str]:
+        """Queue a health check on the queue of each living host; returns their ids."""
+        living = [view.host for view in await self._registry.hosts() if view.alive]
+        for host in living:
+            await self._queue.check_host(host)
+        return living
+
+    async def _perform(self, action: pool.Action, policy: pool.PoolPolicy) -> None:
+        match action:
+            case pool.SpawnWarm():
+                await self._spawn_warm(policy.target)
+            case pool.Dispatch(session_id):
+                if await self._store.dispatch(session_id, self._limits):
+                    await self._queue.spawn(session_id, urgent=True)
+            case pool.Respawn(session_id):
+                if not await self._store.respawn(session_id, self._limits.spawn_deadline_s):
+                    return
+                await self._queue.spawn(session_id, urgent=True)
+                log.warning("spawn came to no end; queued again", session_id=session_id)
+            case pool.GiveUp(session_id, code, reason):
+                await self._give_up(session_id, code, reason)
+            case pool.Abandon(session_id):
+                why = "its caller went away"
+                await self._store.finish(session_id, SessionState.ENDED, why, only_from=[SessionState.STARTING])
+            case pool.Retire(count):
+                retired = await self._store.retire(count, "the pool is smaller now")
+                log.info("retired", count=len(retired))
+
+    async def _give_up(self, session_id: str, code: str, reason: str) -> None:
+        """Unless its agent came meanwhile, or another refill gave it up."""
+        starting = [SessionState.STARTING]
+        failed = SessionState.FAILED
+        if (await self._store.finish(session_id, failed, reason, code="spawn_failed", only_from=starting)).changed:
+            await self._store.count_spawn_failure(code)
+            log.error("spawn given up", session_id=session_id, reason=reason)
+
+    async def _spawn_warm(self, target: int) -> None:
+        session_id = f"prewarm_{secrets.token_hex(16)}"
+        if await self._store.reserve_warm(session_id, target, self._limits):
+            await self._queue.spawn(session_id, urgent=False)

@@ -1,0 +1,84 @@
+"""Look at sessions, end them, and make tokens for their rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from contract.states import SessionState
+from orchestrator.domain.errors import SessionEndedError, SessionNotFoundError
+from orchestrator.domain.session import is_final
+from orchestrator.ports import Finished, Hosts, Session, SessionStore
+from orchestrator.services.pool import KeepPool
+
+
+class Sessions:
+    """The use cases of one session after its start."""
+
+    def __init__(self, store: SessionStore, hosts: Hosts, pool: KeepPool) -> None:
+        self._store = store
+        self._hosts = hosts
+        self._pool = pool
+
+    async def get(self, session_id: str) -> Session:
+        """One session. Asking keeps a waiting caller's place in the queue.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        session = await self._store.get(session_id)
+        if session is None:
+            raise SessionNotFoundError
+        if session.state is SessionState.STARTING:
+            await self._store.seen(session_id)
+        return session
+
+    async def end(self, session_id: str, reason: str) -> Finished:
+        """End a session; the second time changes nothing.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        done = await self._store.finish(session_id, SessionState.ENDED, reason)
+        if done.previous is None:
+            raise SessionNotFoundError
+        if done.changed:
+            await self._pool.trigger()
+        return done
+
+    async def joinable(self, session_id: str) -> Session:
+        """The session, if a user may take a token for it; its lease starts anew.
+
+        Raises:
+            SessionNotFoundError: there is none.
+            SessionEndedError: it is over.
+        """
+        session = await self.get(session_id)
+        if is_final(session.state):
+            raise SessionEndedError
+        await self._store.token_made(session_id)
+        return session
+
+    async def user_joined(self, session_id: str) -> None:
+        """LiveKit says that the user is in the room."""
+        if await self._store.mark_active(session_id):
+            await self._store.touch(session_id, user_left=False)
+
+    async def user_left(self, session_id: str) -> None:
+        """LiveKit says that the user's connection is gone."""
+        await self._store.touch(session_id, user_left=True)
+
+    async def room_closed(self, session_id: str) -> None:
+        """LiveKit says that the room is closed."""
+        done = await self._store.finish(session_id, SessionState.ENDED, "its room was closed")
+        if done.changed:
+            await self._pool.trigger()
+
+    async def logs(self, session_id: str, limit: int) -> list[Mapping[str, object]]:
+        """The newest lines of its agent, oldest first.
+
+        Raises:
+            SessionNotFoundError: there is none.
+            HostUnavailableError: its host did not answer.
+        """
+        session = await self.get(session_id)
+        return [] if session.host is None else await self._hosts.logs(session.host, session_id, limit)

@@ -1,0 +1,103 @@
+"""Have an agent started for a session on this machine. Runs in a worker."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+
+import structlog
+
+from contract.messages import Spawn
+from contract.states import SessionState
+from orchestrator.domain.backoff import Backoff
+from orchestrator.domain.errors import GreenroomError, RoomsUnavailableError
+from orchestrator.ports import LocalHost, Rooms, SessionStore
+from orchestrator.services.pool import KeepPool
+
+log = structlog.get_logger("greenroom.spawn")
+
+
+HOST_AWAY = "host_unavailable"
+"""A host that restarts needs some seconds: a user waits for it rather than fails."""
+HOST_BACKOFF = Backoff(base_s=0.5, cap_s=2.0, tries=14)
+"""Some 25 s in all."""
+
+
+class TryAgainError(Exception):
+    """This try failed; the next one is due in ``delay_s`` seconds."""
+
+    def __init__(self, delay_s: float, reason: str) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
+
+
+class SpawnAgent:
+    """The use case behind the ``spawn_agent`` and ``check_agents`` tasks."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        rooms: Rooms,
+        host: LocalHost,
+        pool: KeepPool,
+        *,
+        timeout_s: float,
+        deadline_s: float,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._store = store
+        self._rooms = rooms
+        self._host = host
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._deadline_s = deadline_s
+        self._backoff = backoff or Backoff()
+
+    async def __call__(self, session_id: str) -> bool:
+        """Make the room, have the host fork; false when nobody needs the agent any more.
+
+        Raises:
+            TryAgainError: it failed, and a try is left. Without one left the session is ``failed`` with the reason.
+        """
+        attempt = await self._store.begin_spawn(session_id, self._deadline_s)
+        if attempt == 0:
+            return False
+        failure = await self._try(session_id)
+        if failure is None:
+            await self._pool.trigger()
+            return True
+        await self._failed(session_id, attempt, *failure)
+        return False
+
+    async def check(self) -> list[str]:
+        """Have this machine's host ping its agents; returns the sessions of those it ended."""
+        ended = (await self._host.check()).ended
+        if ended:
+            await self._pool.trigger()
+        return list(ended)
+
+    async def _try(self, session_id: str) -> tuple[str, str] | None:
+        """None when the agent is in its room, else a stable code and the reason in words."""
+        try:
+            await self._rooms.create(session_id)
+            outcome = await self._host.spawn(
+                Spawn(session_id=session_id, requested_at=time.time(), timeout_s=self._timeout_s)
+            )
+        except GreenroomError as error:
+            return error.code, error.detail
+        return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
+
+    async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
+        await self._store.count_spawn_failure(code)
+        away = code == HOST_AWAY
+        backoff, jitter = (HOST_BACKOFF, 1.0) if away else (self._backoff, random.random())  # noqa: S311
+        delay_s = backoff.delay_s(attempt, jitter)
+        if delay_s is not None:
+            raise TryAgainError(delay_s, reason)
+        # Only if it is still starting: where this try's answer was lost, its agent may have come after all.
+        starting = [SessionState.STARTING]
+        await self._store.finish(session_id, SessionState.FAILED, reason, code="spawn_failed", only_from=starting)
+        with suppress(RoomsUnavailableError):  # the room's own time-outs close it
+            await self._rooms.delete(session_id)
+        log.error("spawn failed", session_id=session_id, attempts=attempt, code=code, reason=reason)

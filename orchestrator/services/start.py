@@ -1,0 +1,158 @@
+"""Start a session: hand out a waiting agent, or have one started."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+
+from orchestrator.domain.pool import estimated_wait_s
+from orchestrator.ports import (
+    Answered,
+    Claimed,
+    HostReply,
+    Hosts,
+    Limits,
+    NoneReady,
+    Queued,
+    SessionStore,
+    StartRequest,
+    TaskQueue,
+)
+
+REQUEST_MEMORY_S = 60.0
+"""How long a request without a key of its own is remembered: long enough for the driver to send it again."""
+IDEMPOTENCY_S = 86_400.0
+TYPICAL_SPAWN_S = 0.4
+"""Until a spawn was measured."""
+
+
+@dataclass(frozen=True)
+class Handed:
+    """An agent that acknowledged: it is the caller's. ``assigned_at`` is in Unix seconds."""
+
+    session_id: str
+    assigned_at: float
+    refill: bool
+    """Whether the caller should have the pool refilled: one refill is due for a burst of claims."""
+    dead: int
+    """Agents that were tried before and did not acknowledge."""
+
+
+@dataclass(frozen=True)
+class Starting:
+    """An agent is being started for the caller."""
+
+    session_id: str
+    task_id: str
+    position: int
+    estimated_wait_s: float
+    created_at: float
+    refill: bool = False
+    """As in ``Handed``: a claim that came to nothing took an agent out of the pool, too."""
+    dead: int = 0
+
+
+class StartSession:
+    """The use case behind ``POST /api/session/start``."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        hosts: Hosts,
+        queue: TaskQueue,
+        limits: Limits,
+        *,
+        ack_timeout_s: float,
+        claim_tries: int,
+    ) -> None:
+        self._store = store
+        self._hosts = hosts
+        self._queue = queue
+        self._limits = limits
+        self._ack_timeout_s = ack_timeout_s
+        self._claim_tries = claim_tries
+
+    async def __call__(self, request: StartRequest) -> Handed | Starting | Answered:
+        """Hand out an agent that acknowledges, or queue a spawn.
+
+        Raises:
+            AtCapacityError: the queue is full.
+            IdempotencyConflictError: the request's key was used with another body.
+            StoreUnavailableError: Redis is away; the same request may be sent again.
+        """
+        dead, refill = 0, False
+        for _ in range(self._claim_tries):
+            reply_id = secrets.token_hex(12)
+            outcome = await self._store.claim(request, reply_id)
+            match outcome:
+                case Claimed():
+                    # Only the first claim of a burst says that a refill is due, and its agent may be the dead one.
+                    refill = refill or outcome.refill
+                    if await self._acknowledged(request, outcome, reply_id):
+                        return Handed(outcome.session_id, outcome.assigned_at, refill, dead)
+                    dead += 1
+                case NoneReady():
+                    break
+                case Queued() | Answered():
+                    return outcome if isinstance(outcome, Answered) else await self._starting(outcome, dead, refill)
+        return await self._spawn(request, dead, refill)
+
+    async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str) -> bool:
+        reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
+        if reply is not None and reply.ok:
+            return True
+        if reply is not None and reply.reason == "taken":
+            # The store had lost that this agent belongs to somebody: its host puts the record right.
+            await self._store.release_claim(request.request_key, claim.session_id)
+            return False
+        await self._store.evict(claim.session_id, claim.fence, request.request_key, _why(reply))
+        return False
+
+    async def _spawn(self, request: StartRequest, dead: int, refill: bool) -> Starting | Answered:
+        session_id = f"session_{int(time.time() * 1000)}_{secrets.token_hex(16)}"
+        queued = await self._store.reserve_cold(request, session_id, secrets.token_hex(8), self._limits)
+        if isinstance(queued, Answered):
+            return queued
+        if queued.dispatched and queued.fresh:
+            await self._queue.spawn(queued.session_id, urgent=True)
+        return await self._starting(queued, dead, refill)
+
+    async def _starting(self, queued: Queued, dead: int, refill: bool) -> Starting:
+        session = await self._store.get(queued.session_id)
+        position = queued.position if queued.fresh or session is None else session.queue_position or 1
+        wait = estimated_wait_s(position, await self._typical_spawn_s(), self._limits.spawn_concurrency)
+        return Starting(
+            session_id=queued.session_id,
+            task_id=(session and session.task_id) or "",
+            position=position,
+            estimated_wait_s=wait,
+            created_at=session.created_at if session else 0.0,
+            refill=refill,
+            dead=dead,
+        )
+
+    async def _typical_spawn_s(self) -> float:
+        recent = sorted((await self._store.spawn_stats()).recent_s)
+        return recent[len(recent) // 2] if recent else TYPICAL_SPAWN_S
+
+
+def request_digests(caller: str, idempotency_key: str | None, body: bytes) -> tuple[str, str, float]:
+    """The digest a start is kept under, the digest of its body, and for how long (seconds).
+
+    A caller's own key is bound to that caller, so that nobody reads another's answer by guessing a key.
+    """
+    key = f"{caller}\0{idempotency_key}" if idempotency_key else secrets.token_hex(16)
+    keep_s = IDEMPOTENCY_S if idempotency_key else REQUEST_MEMORY_S
+    return _digest(key.encode()), _digest(body), keep_s
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _why(reply: HostReply | None) -> str:
+    if reply is None:
+        return "its agent did not acknowledge in time"
+    return f"its agent refused: {reply.reason or 'no reason given'}"

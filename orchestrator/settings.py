@@ -1,0 +1,218 @@
+"""Every setting of the orchestrator, read from the environment once and checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contract.messages import AgentLimits
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it and says what it should be."""
+
+
+LONGEST_SOCKET_PATH = 107
+"""What fits into a Unix socket's address on Linux (unix(7))."""
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """The orchestrator's settings; each is the environment variable of its upper-case name.
+
+    Raises:
+        SettingsError: from ``load_settings``, naming the variable and what it should be.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, allow_inf_nan=False)
+
+    # Where things are
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    livekit_url: str = "ws://127.0.0.1:7880"
+    livekit_public_url: str | None = None
+    """What a browser is told; the same as ``LIVEKIT_URL`` unless that is a private address."""
+    livekit_api_key: str = Field(min_length=1)
+    livekit_api_secret: SecretStr
+    bind: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    greenroom_home: Path = Path(".greenroom")
+    host_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        validation_alias=AliasChoices("HOST_ID", "RAILWAY_REPLICA_ID", "host_id"),
+    )
+
+    # The pool
+    max_bots: int = Field(default=50, ge=1, le=10_000)
+    prewarm_pool_size: int = Field(default=3, ge=0)
+    max_queue: int = Field(default=20, ge=0, le=10_000)
+    """Starts that may wait for capacity at ``MAX_BOTS``; one more is refused."""
+    spawn_concurrency: int = Field(default=4, ge=1, le=64)
+    spawn_timeout_s: float = Field(default=10.0, gt=0, le=45)
+    warm_max_age_s: float = Field(default=3600.0, gt=0)
+    """A waiting agent older than this is replaced by a fresh one."""
+
+    # A session
+    assign_lease_s: float = Field(default=60.0, gt=0)
+    """An assigned session whose user has not joined by then is ended."""
+    reconnect_grace_s: float = Field(default=30.0, ge=0)
+    inactive_timeout_s: float = Field(default=1800.0, gt=0)
+    max_call_s: float = Field(default=3600.0, gt=0)
+    agent_orphan_s: float = Field(default=60.0, gt=0)
+    session_record_s: float = Field(default=86_400.0, ge=1)
+    """How long the record of an ended session stays."""
+    token_ttl_s: float = Field(default=3600.0, ge=60)
+
+    # The host
+    agent: str = Field(default="agent.assistant:assistant", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
+    zygote_module: str = Field(default="agent.zygote", pattern=r"^[A-Za-z_][\w.]*$")
+    host_lease_s: float = Field(default=5.0, gt=0)
+    """A host whose heartbeat is older hands out no agent."""
+    heartbeat_s: float = Field(default=1.0, gt=0)
+    reconcile_s: float = Field(default=2.0, gt=0)
+    kill_grace_s: float = Field(default=3.0, gt=0)
+    """Between SIGTERM and SIGKILL."""
+    log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+
+    # Who may
+    admin_token: SecretStr | None = None
+    api_keys: CommaList = ()
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: str | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    allowed_origins: CommaList = ()
+    allow_client_prompts: bool = False
+
+    # The request path
+    ack_timeout_s: float = Field(default=0.25, gt=0, le=1.5)
+    """How long an agent has to acknowledge a claim before the next one is tried; below Redis's own time-out."""
+    claim_tries: int = Field(default=4, ge=1, le=32)
+
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: str) -> str:
+        return _check_url(value, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
+
+    @field_validator("livekit_url", "livekit_public_url")
+    @classmethod
+    def _livekit_scheme(cls, value: str | None) -> str | None:
+        return value and _check_url(value, ("ws", "wss", "http", "https"), "wss://my-project.livekit.cloud")
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _jwks_scheme(cls, value: str | None) -> str | None:
+        return value and _check_url(value, ("http", "https"), "https://login.example.com/.well-known/jwks.json")
+
+    @field_validator("livekit_api_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 32:
+            raise ValueError("should have 32 characters at least")
+        return value
+
+    @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
+    @classmethod
+    def _below_a_week(cls, value: float) -> float:
+        if value > 604_800:
+            raise ValueError("should be a week (604800) at most")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Settings:
+        if self.prewarm_pool_size > self.max_bots:
+            raise ValueError(
+                f"PREWARM_POOL_SIZE should be at most MAX_BOTS ({self.max_bots}), not {self.prewarm_pool_size}"
+            )
+        if self.heartbeat_s * 2 > self.host_lease_s:
+            raise ValueError("HOST_LEASE_S should be at least twice HEARTBEAT_S")
+        if (length := len(os.fsencode(self.host_socket))) > LONGEST_SOCKET_PATH:
+            most = LONGEST_SOCKET_PATH
+            raise ValueError(f"GREENROOM_HOME should be shorter: its socket's path has {length} bytes, {most} at most")
+        return self
+
+    @property
+    def agent_limits(self) -> AgentLimits:
+        """What each agent is told about its own ends."""
+        return AgentLimits(
+            orphan_s=self.agent_orphan_s,
+            reconnect_grace_s=self.reconnect_grace_s,
+            max_call_s=self.max_call_s,
+            max_idle_s=self.inactive_timeout_s,
+        )
+
+    @property
+    def host_socket(self) -> Path:
+        """The host daemon's Unix socket on this machine."""
+        return self.host_dir / "host.sock"
+
+    @property
+    def host_dir(self) -> Path:
+        """What the host daemon keeps on disk: its socket, agents' identities, last words and logs."""
+        return self.greenroom_home.absolute() / "host"
+
+    @property
+    def public_livekit_url(self) -> str:
+        """The LiveKit address that callers are given."""
+        return self.livekit_public_url or self.livekit_url
+
+
+def _check_url(value: str, schemes: tuple[str, ...], example: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"should be an address such as {example}")
+    return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check the environment.
+
+    Raises:
+        SettingsError: one line for each wrong variable, with its name and what it should be.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_lines(error))) from None
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        name = str(item["loc"][0]).upper() if item["loc"] else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = "is not set; `make run` writes a .env with generated values"
+        lines.append(f"{name}: {message}" if name else message)
+    return lines
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
+
+
+def agent_environment() -> dict[str, str]:
+    """What the zygote and its agents inherit: none of the orchestrator's secrets."""
+    hidden = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"}
+    return {name: value for name, value in os.environ.items() if name not in hidden}

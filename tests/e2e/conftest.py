@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.system import System, running_system
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Greenroom as ``make run`` starts it, once for each file."""
+    with running_system(tmp_path_factory.mktemp("system"), RECONNECT_GRACE_S="8") as running:
+        running.wait_pool(3)
+        yield running

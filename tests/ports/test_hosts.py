@@ -1,0 +1,103 @@
+"""Hosts: their heartbeats, what they are told, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from contract import keys
+from orchestrator.adapters.redis_client import Client
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.domain.errors import HostUnavailableError
+from orchestrator.ports import HostReply
+from tests.support.records import HOST, beat, warm_id
+
+
+async def test_a_heartbeat_says_how_the_host_is(hosts: RedisHosts, client: Client) -> None:
+    assert await hosts.hosts() == []
+    await beat(hosts, "b")
+    await beat(hosts, "a", lease_s=-1)
+    await client.hset(keys.host("a"), "draining", "1")
+    first, second = await hosts.hosts()
+    assert (first.host, first.alive, first.draining) == ("a", False, True)
+    assert (second.host, second.alive, second.draining) == ("b", True, False)
+    assert 0 <= second.heartbeat_age_s < 60
+    assert second.fields["zygote"] == "ready"
+    assert second.fields["agent_private_bytes"] == "11000000"
+
+
+async def test_a_heartbeat_does_not_undo_a_drain(hosts: RedisHosts, client: Client) -> None:
+    await beat(hosts)
+    await client.hset(keys.host(HOST), "draining", "1")
+    await beat(hosts)
+    [view] = await hosts.hosts()
+    assert view.draining
+
+
+async def test_a_lease_ends_by_itself_or_at_once(hosts: RedisHosts) -> None:
+    await beat(hosts, lease_s=0.02)
+    async with asyncio.timeout(10):
+        while (await hosts.hosts())[0].alive:
+            await asyncio.sleep(0.005)
+    await beat(hosts)
+    assert (await hosts.hosts())[0].alive
+    await hosts.sign_off(HOST)
+    assert not (await hosts.hosts())[0].alive
+
+
+async def test_a_host_that_is_long_gone_is_not_listed(hosts: RedisHosts, client: Client) -> None:
+    await beat(hosts)
+    await client.delete(keys.host(HOST))
+    assert await hosts.hosts() == []
+
+
+async def test_commands_come_in_order_from_where_the_daemon_was(hosts: RedisHosts, client: Client) -> None:
+    assert await hosts.newest_command(HOST) == "0"
+    assert await hosts.commands(HOST, "0", 1) == []
+    for number in range(5):
+        await client.xadd(keys.host_commands(HOST), {"type": "end", "session": str(number)})
+    taken = await hosts.commands(HOST, "0", 1)
+    assert [fields["session"] for _, fields in taken] == ["0", "1", "2", "3", "4"]
+    assert [fields["session"] for _, fields in await hosts.commands(HOST, taken[2][0], 1)] == ["3", "4"]
+    newest = await hosts.newest_command(HOST)
+    assert newest == taken[-1][0]
+    assert await hosts.commands(HOST, newest, 1) == []
+
+
+async def test_a_waiting_daemon_is_woken(hosts: RedisHosts, client: Client) -> None:
+    waiting = asyncio.create_task(hosts.commands(HOST, "0", 1500))
+    await asyncio.sleep(0)
+    await client.xadd(keys.host_commands(HOST), {"type": "end"})
+    assert [fields for _, fields in await waiting] == [{"type": "end"}]
+
+
+async def test_a_reply_reaches_whoever_waits_for_it(hosts: RedisHosts, client: Client) -> None:
+    waiting = asyncio.create_task(hosts.acknowledged("r1", 1.5))
+    await hosts.answer(keys.reply("r1"), HostReply(ok=False, reason="taken"))
+    assert await waiting == HostReply(ok=False, reason="taken", data={})
+    await hosts.answer(keys.reply("r2"), HostReply(ok=True, data={"x": [1]}))
+    assert 0 < await client.ttl(keys.reply("r2")) <= 10
+    assert await hosts.acknowledged("r2", 1) == HostReply(ok=True, data={"x": [1]})
+
+
+async def test_no_reply(hosts: RedisHosts) -> None:
+    assert await hosts.acknowledged("nobody", 0.02) is None
+
+
+async def test_logs(hosts: RedisHosts) -> None:
+    lines = [{"at": 1.0, "text": "hello"}]
+
+    async def daemon() -> None:
+        [(_, command)] = await hosts.commands(HOST, "0", 1500)
+        assert (command["type"], command["session"], command["limit"]) == ("logs", warm_id(1), "50")
+        await hosts.answer(command["reply"], HostReply(ok=True, data={"lines": lines}))
+
+    answer, _ = await asyncio.gather(hosts.logs(HOST, warm_id(1), 50), daemon())
+    assert answer == lines
+
+
+async def test_logs_of_a_host_that_does_not_answer(hosts: RedisHosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.adapters.redis_hosts.LOGS_TIMEOUT_S", 0.02)
+    with pytest.raises(HostUnavailableError):
+        await hosts.logs(HOST, warm_id(1), 50)

@@ -1,0 +1,91 @@
+"""Stand-ins for what a service talks to: they record what they were asked and answer what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import fakeredis
+
+from contract.messages import Checked, Spawn, Spawned
+from orchestrator.adapters.redis_client import Client
+from orchestrator.domain.errors import GreenroomError
+from orchestrator.ports import HostReply
+
+
+def fake_client() -> Client:
+    """An empty Redis in this process."""
+    return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), decode_responses=True)
+
+
+@dataclass
+class FakeTaskQueue:
+    spawned: list[tuple[str, bool]] = field(default_factory=list)
+    """Session ids, and whether urgent."""
+    refills: int = 0
+    checked: list[str] = field(default_factory=list)
+
+    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+        self.spawned.append((session_id, urgent))
+
+    async def refill(self) -> None:
+        self.refills += 1
+
+    async def check_host(self, host: str) -> None:
+        self.checked.append(host)
+
+
+@dataclass
+class FakeHosts:
+    """Answers claims with these replies, one after another; then with silence."""
+
+    replies: list[HostReply | None] = field(default_factory=list)
+    lines: list[Mapping[str, object]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    logs_asked: list[tuple[str, str, int]] = field(default_factory=list)
+
+    async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
+        self.asked.append(reply_id)
+        return self.replies.pop(0) if self.replies else None
+
+    async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
+        self.logs_asked.append((host, session_id, limit))
+        return self.lines
+
+
+@dataclass
+class FakeRooms:
+    made: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    error: GreenroomError | None = None
+
+    async def create(self, room: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.made.append(room)
+
+    async def delete(self, room: str) -> None:
+        self.deleted.append(room)
+
+    async def ping(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
+class FakeLocalHost:
+    """Answers spawns with these outcomes, one after another (an error is raised)."""
+
+    outcomes: list[Spawned | GreenroomError] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    asked: list[Spawn] = field(default_factory=list)
+
+    async def spawn(self, request: Spawn) -> Spawned:
+        self.asked.append(request)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, GreenroomError):
+            raise outcome
+        return outcome
+
+    async def check(self) -> Checked:
+        return Checked(agents=1, ended=self.ended)

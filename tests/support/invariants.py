@@ -1,0 +1,81 @@
+"""What must be true of everything in Redis at any moment, read key by key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from contract import keys
+from contract.states import FINAL_STATES, LIVE_STATES, SessionState
+from orchestrator.adapters.redis_client import Client
+
+ROW = re.compile(r"^(\S+)\s+(hash|list|set|zset|string|stream)\s+(.+?)\s{2,}")
+BROKER = ("celery", "_kombu", "unacked")
+
+
+@dataclass(frozen=True)
+class Documented:
+    """One row of the table in ``contract.keys``."""
+
+    pattern: re.Pattern[str]
+    kind: str
+    for_ever: bool
+
+
+def documented() -> list[Documented]:
+    rows = [ROW.match(line) for line in (keys.__doc__ or "").splitlines()]
+    found = []
+    for row in filter(None, rows):
+        pattern = re.compile(re.sub(r"<[^>]+>", r"[^:]+", row[1].replace("<state>", f"({'|'.join(SessionState)})")))
+        kept = row[3].startswith(("for ever", "newest", "~"))
+        found.append(Documented(pattern, row[2], kept))
+    assert len(found) > 20, "the table of keys could not be read"
+    return found
+
+
+async def check_everything(client: Client) -> None:
+    """Every key is documented, has the type and the life that its row promises, and all agree with each other."""
+    await check_keys(client)
+    await check_agreement(client)
+
+
+async def check_keys(client: Client) -> None:
+    table = documented()
+    async for key in client.scan_iter():
+        row = next((row for row in table if row.pattern.fullmatch(key)), None)
+        assert row is not None, f"{key} is not in contract/keys.py"
+        assert await client.type(key) == row.kind, key
+        mortal = not row.for_ever
+        if key.startswith("session:"):
+            record = await client.hgetall(key)
+            assert set(record) <= set(keys.SESSION_FIELDS), f"{key} has fields that are not documented"
+            mortal = record["status"] in FINAL_STATES
+        assert (await client.ttl(key) > 0) is mortal, f"{key}: {'no' if mortal else 'a'} TTL"
+
+
+async def check_agreement(client: Client) -> None:
+    by_state = {state: set(await client.zrange(keys.sessions_in(state), 0, -1)) for state in SessionState}
+    listed = [session_id for ids in by_state.values() for session_id in ids]
+    assert len(listed) == len(set(listed)), "a session is in two states"
+    status: dict[str, str] = {}
+    async for key in client.scan_iter("session:*"):
+        status[key.removeprefix("session:")] = str(await client.hget(key, "status"))
+    assert status == {session_id: str(state) for state, ids in by_state.items() for session_id in ids}
+
+    ready = await client.smembers(keys.POOL_READY)
+    warming = await client.smembers(keys.POOL_WARMING)
+    spawning = set(await client.zrange(keys.POOL_SPAWNING, 0, -1))
+    waiting = set(await client.zrange(keys.POOL_WAITING, 0, -1))
+    assert ready <= by_state[SessionState.READY]
+    assert warming <= spawning
+    assert not spawning & waiting
+    assert spawning | waiting == by_state[SessionState.STARTING]
+
+    owned: dict[str, set[str]] = {}
+    for state in LIVE_STATES:
+        for session_id in by_state[state]:
+            host = await client.hget(keys.session(session_id), "host")
+            if host:
+                owned.setdefault(host, set()).add(session_id)
+    listed_of = {k.split(":")[1]: set(await client.smembers(k)) async for k in client.scan_iter("host:*:sessions")}
+    assert listed_of == owned

@@ -1,0 +1,275 @@
+"""The pool, hosts, health, metrics and LiveKit's webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from livekit import api as livekit
+
+from contract.states import SessionState
+from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.services.health import Health
+from tests.support.api import ADMIN, LIVEKIT_KEY, LIVEKIT_SECRET, ApiUnderTest, FakeRooms, api_under_test
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiUnderTest]:
+    async with api_under_test() as api:
+        yield api
+
+
+# --- the pool and the hosts ----------------------------------------------------------------------------
+
+
+async def test_the_pool(api: ApiUnderTest) -> None:
+    await api.warm(2)
+    content = (await api.client.get("/api/pool", headers=ADMIN)).json()
+    assert content == {
+        "success": True, "target": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0, "max": 10,
+    }  # fmt: skip
+
+
+async def test_resizing(api: ApiUnderTest) -> None:
+    await api.warm(2)
+    answer = await api.client.post("/api/pool/resize", json={"size": 2}, headers=ADMIN)
+    assert answer.json() == {
+        "success": True, "size": 2, "previous": 3, "converged": False, "statusUrl": "/api/pool",
+    }  # fmt: skip
+    assert api.queue.refills == 1
+    assert (await api.client.get("/api/pool", headers=ADMIN)).json()["converged"] is True
+
+
+@pytest.mark.parametrize(
+    "body", [{"size": -1}, {"size": 11}, {"size": "3"}, {"size": 2.5}, {"size": True}, {}, {"n": 1}]
+)
+async def test_a_size_that_is_none(api: ApiUnderTest, body: dict[str, Any]) -> None:
+    answer = await api.client.post("/api/pool/resize", json=body, headers=ADMIN)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "size" in answer.json()["detail"]
+    assert api.queue.refills == 0
+
+
+async def test_the_hosts(api: ApiUnderTest) -> None:
+    await api.heartbeat("h1", agents=2)
+    await api.heartbeat("h2")
+    await api.container.hosts.sign_off("h2")
+    hosts = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"]
+    assert [(host["host"], host["alive"], host["agents"]) for host in hosts] == [("h1", True, 2), ("h2", False, 1)]
+    assert hosts[0]["heartbeatAgeS"] >= 0
+    assert hosts[0]["agentPrivateBytes"] == 11_000_000
+
+
+# --- health --------------------------------------------------------------------------------------------
+
+
+async def _healthy(api: ApiUnderTest) -> None:
+    await api.warm(2)
+    await api.container.store.refill_begun()
+
+
+async def test_healthy(api: ApiUnderTest) -> None:
+    await _healthy(api)
+    await api.start()
+    answer = await api.client.get("/api/health")
+    content = answer.json()
+    assert answer.status_code == 200
+    assert (content["success"], content["status"], content["reason"]) == (True, "healthy", None)
+    assert content["sessions"] == {"ready": 2, "starting": 0, "active": 0, "pool": 1, "total": 2}
+    assert content["stats"] == {"totalSpawned": 0, "totalAssigned": 1}
+    assert content["capacity"] == {"current": 2, "max": 10, "available": 8}
+    assert (await api.client.get("/health/ready")).json()["status"] == "ready"
+
+
+async def _livekit_away(api: ApiUnderTest) -> None:
+    api.rooms.away = True
+
+
+async def _no_host(api: ApiUnderTest) -> None:
+    await api.container.hosts.sign_off("h1")
+
+
+async def _no_zygote(api: ApiUnderTest) -> None:
+    await api.heartbeat("h1", zygote="failed: no module named x", warm=0)
+
+
+async def _late_beat(api: ApiUnderTest) -> None:
+    await api.container.client.set("stats:lastRefillAt", "1000.0")
+
+
+async def _redis_away(api: ApiUnderTest) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailableError
+
+    for part in (api.container.store, api.container.hosts):
+        for name in ("counts", "hosts", "spawn_stats"):
+            if hasattr(part, name):
+                setattr(part, name, away)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "part"),
+    [
+        (_livekit_away, "livekit"),
+        (_no_host, "hosts"),
+        (_no_zygote, "hosts"),
+        (_late_beat, "beat"),
+        (_redis_away, "redis"),
+    ],
+)
+async def test_unhealthy(api: ApiUnderTest, break_it: Any, part: str) -> None:
+    await _healthy(api)
+    await break_it(api)
+    for path, status in (("/api/health", "unhealthy"), ("/health/ready", "not ready")):
+        answer = await api.client.get(path)
+        content = answer.json()
+        assert answer.status_code == 503
+        assert (content["success"], content["status"]) == (False, status)
+        assert f"{part}: " in content["reason"]
+        assert content["parts"][part]["ok"] is False
+    assert (await api.client.get("/health/live")).status_code == 200
+
+
+async def test_not_ready_before_the_first_refill(api: ApiUnderTest) -> None:
+    await api.warm()
+    answer = await api.client.get("/health/ready")
+    assert answer.status_code == 503
+    assert "not refilled yet" in answer.json()["reason"]
+
+
+async def test_livekit_is_asked_once_for_many(api: ApiUnderTest) -> None:
+    now = 100.0
+    rooms = FakeRooms()
+    container = api.container
+    health = Health(container.store, container.hosts, rooms, default_target=3, clock=lambda: now)
+    await asyncio.gather(*(health.report() for _ in range(5)))
+    assert rooms.pings == 1
+    now += 1
+    await health.report()
+    assert rooms.pings == 1
+    now += 2
+    await health.report()
+    assert rooms.pings == 2
+    await health.aclose()
+
+
+# --- metrics -------------------------------------------------------------------------------------------
+
+
+def _value(text: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+async def test_metrics(api: ApiUnderTest) -> None:
+    await _healthy(api)
+    api.container.hosts.silent = 1  # type: ignore[attr-defined]
+    await api.start()
+    await api.start()
+    await api.start({})
+    await api.container.store.count_spawn_failure("spawn_timeout")
+    answer = await api.client.get("/metrics")
+    text = answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    expected = {
+        'greenroom_start_requests_total{outcome="warm"}': 1,
+        'greenroom_start_requests_total{outcome="cold"}': 1,
+        'greenroom_start_requests_total{outcome="rejected"}': 1,
+        'greenroom_start_seconds_count{outcome="warm"}': 1,
+        "greenroom_start_dead_claims_total": 1,
+        "greenroom_dead_claims_total": 1,
+        'greenroom_http_requests_total{method="POST",route="/api/session/start",status="422"}': 1,
+        "greenroom_store_up": 1,
+        "greenroom_pool_target": 3,
+        "greenroom_pool_ready": 0,
+        "greenroom_pool_starting": 0,
+        'greenroom_sessions{status="ready"}': 1,
+        'greenroom_sessions{status="starting"}': 1,
+        'greenroom_spawn_failures_total{reason="spawn_timeout"}': 1,
+        'greenroom_host_up{host="h1"}': 1,
+        'greenroom_agent_private_memory_bytes{host="h1"}': 11_000_000,
+    }
+    assert {name: _value(text, name) for name in expected} == expected
+    assert _value(text, "greenroom_refill_lag_seconds") >= 0
+    assert _value(text, 'greenroom_host_heartbeat_age_seconds{host="h1"}') >= 0
+    assert _value(text, 'greenroom_spawn_seconds_bucket{le="+Inf"}') == 0
+
+
+async def test_metrics_while_redis_is_away(api: ApiUnderTest) -> None:
+    await _redis_away(api)
+    answer = await api.client.get("/metrics")
+    assert answer.status_code == 200
+    assert _value(answer.text, "greenroom_store_up") == 0
+
+
+# --- LiveKit's webhooks --------------------------------------------------------------------------------
+
+
+def _signed(body: bytes, secret: str = LIVEKIT_SECRET) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    token = livekit.AccessToken(LIVEKIT_KEY, secret).with_sha256(digest).to_jwt()
+    return {"Authorization": token, "Content-Type": "application/webhook+json"}
+
+
+async def _told(api: ApiUnderTest, event: str, room: str, kind: str = "STANDARD") -> int:
+    body = json.dumps(
+        {"event": event, "room": {"name": room}, "participant": {"identity": "x", "kind": kind}, "id": "1"}
+    ).encode()
+    answer = await api.client.post("/api/livekit/webhook", content=body, headers=_signed(body))
+    return answer.status_code
+
+
+async def _state(api: ApiUnderTest, session_id: str) -> SessionState:
+    session = await api.container.store.get(session_id)
+    assert session is not None
+    return session.state
+
+
+async def test_joining_leaving_and_closing(api: ApiUnderTest) -> None:
+    [session_id] = await api.warm()
+    await api.start()
+    assert await _told(api, "participant_joined", session_id, "AGENT") == 204
+    assert await _state(api, session_id) is SessionState.ASSIGNED
+    assert await _told(api, "participant_joined", session_id) == 204
+    assert await _state(api, session_id) is SessionState.ACTIVE
+    assert await _told(api, "participant_left", session_id) == 204
+    session = await api.container.store.get(session_id)
+    assert session is not None
+    assert session.user_left_at is not None
+    assert await _told(api, "room_finished", session_id) == 204
+    assert await _state(api, session_id) is SessionState.ENDED
+
+
+@pytest.mark.parametrize("room", ["somebody-elses", "prewarm_00000000000000000000000000000000", ""])
+@pytest.mark.parametrize("event", ["participant_joined", "participant_left", "room_finished", "track_published"])
+async def test_unknown_rooms_are_ignored(api: ApiUnderTest, event: str, room: str) -> None:
+    assert await _told(api, event, room) == 204
+    assert [key async for key in api.container.client.scan_iter("session:*")] == []
+
+
+@pytest.mark.parametrize("case", ["unsigned", "wrong key", "another body", "not text", "nonsense"])
+async def test_a_webhook_that_is_not_livekits(api: ApiUnderTest, case: str) -> None:
+    body = b'{"event":"room_finished"}' if case != "not text" else b"\xff"
+    headers = {
+        "unsigned": {},
+        "wrong key": _signed(body, "another-secret-for-tests-of-32-chars"),
+        "another body": _signed(b"{}"),
+        "not text": _signed(body),
+        "nonsense": {"Authorization": "nonsense"},
+    }[case]
+    answer = await api.client.post("/api/livekit/webhook", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+async def test_a_webhook_may_be_larger_than_a_callers_body(api: ApiUnderTest) -> None:
+    body = json.dumps({"event": "room_started", "room": {"name": "x", "metadata": "x" * 30_000}}).encode()
+    assert (await api.client.post("/api/livekit/webhook", content=body, headers=_signed(body))).status_code == 204
+    answer = await api.client.post("/api/livekit/webhook", content=b"x" * 65_537)
+    assert answer.status_code == 413

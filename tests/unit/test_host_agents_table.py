@@ -1,0 +1,231 @@
+"""The host's agents over real processes, a fake zygote and fakeredis: who is forked, ended, told of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.messages import AgentLimits, Fork, Forked, Hello, Spawn
+from contract.procfs import start_ticks
+from contract.states import SessionState
+from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.host import agents as module
+from orchestrator.host.agent_files import AgentFiles
+from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.outbox import Outbox
+from orchestrator.host.processes import ProcessId
+from tests.support.fakes import FakeRooms, fake_client
+from tests.support.records import LIMITS, cold_id, start_request, warm_id
+
+PATIENCE_S = 20.0
+
+
+class FakeWriter:
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, line: bytes) -> None:
+        pass
+
+
+@dataclass
+class FakeZygote:
+    """Forks programs that sleep, once it may."""
+
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    async def fork(self, request: Fork, timeout_s: float) -> Forked:
+        await self.may.wait()
+        process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self.processes.append(process)
+        return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid))
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = RedisStore(fake_client())
+        self.rooms = FakeRooms()
+        self.zygote = FakeZygote()
+        self.outbox = Outbox()
+        self.tasks: set[asyncio.Task[object]] = set()
+        self.changes = 0
+        self.agents = self.daemon()
+
+    def daemon(self) -> Agents:
+        settings = AgentSettings(
+            host_id="host-1", boot_id="boot-1", livekit_url="ws://x", host_socket="s", limits=AgentLimits(),
+            kill_grace_s=PATIENCE_S, agent_token=lambda _: "token",
+        )  # fmt: skip
+        files = AgentFiles(self.folder, log_max_bytes=10_000)
+        return Agents(
+            settings, self.store, self.rooms, self.zygote, files, self.outbox, self._background, self._changed,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task = asyncio.create_task(coroutine)
+        self.tasks.add(task)
+        return task
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def settle(self) -> None:
+        """All that is under way is done and told."""
+        async with asyncio.timeout(PATIENCE_S):
+            while pending := {task for task in self.tasks if not task.done()}:
+                await asyncio.wait(pending)
+        await self.outbox.flush()
+        await asyncio.gather(*self.tasks)
+
+    def says_hello(self, session_id: str, process: subprocess.Popen[bytes], phase: str) -> None:
+        ticks = start_ticks(process.pid)
+        hello = Hello(
+            session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1
+        )
+        assert self.agents.hello(hello, FakeWriter()) is not None  # type: ignore[arg-type]
+
+    async def state(self, session_id: str) -> SessionState:
+        session = await self.store.get(session_id)
+        assert session is not None
+        return session.state
+
+
+@pytest.fixture
+async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setattr(module, "EXIT_STATUS_WAIT_S", 0.01)
+    host = Host(tmp_path / "host")
+    host.zygote.may.set()
+    yield host
+    await host.agents.end_all("the test is over")
+    await host.settle()
+    for process in host.zygote.processes:
+        process.kill()
+        process.wait()
+
+
+def spawn(session_id: str = warm_id(1), timeout_s: float = PATIENCE_S) -> Spawn:
+    return Spawn(session_id=session_id, requested_at=1.0, timeout_s=timeout_s)
+
+
+async def forked(host: Host, count: int = 1) -> subprocess.Popen[bytes]:
+    async with asyncio.timeout(PATIENCE_S):
+        while len(host.zygote.processes) < count or len(host.agents) < 1:
+            await asyncio.sleep(0.001)
+    return host.zygote.processes[count - 1]
+
+
+async def test_many_spawns_of_one_session_are_one_fork(host: Host) -> None:
+    host.zygote.may.clear()
+    waiting = [asyncio.create_task(host.agents.spawn(spawn())) for _ in range(4)]
+    await asyncio.sleep(0)
+    host.zygote.may.set()
+    host.says_hello(warm_id(1), await forked(host), "ready")
+
+    outcomes = await asyncio.gather(*waiting)
+
+    assert [outcome.ok for outcome in outcomes] == [True] * 4
+    assert len(host.zygote.processes) == 1
+
+
+async def test_one_who_goes_away_does_not_take_the_others_fork_along(host: Host) -> None:
+    host.zygote.may.clear()
+    first, second = (asyncio.create_task(host.agents.spawn(spawn())) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    host.zygote.may.set()
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await second).ok
+
+
+async def test_one_that_does_not_join_in_time_is_said_at_once_and_the_next_try_has_another(host: Host) -> None:
+    outcome = await host.agents.spawn(spawn(timeout_s=0.05))
+    assert (outcome.ok, outcome.code) == (False, "agent_died")
+    assert outcome.reason == "the agent was not in its room within 0.05 s"
+
+    second = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host, 2), "ready")
+
+    assert (await second).pid == host.zygote.processes[1].pid
+    assert host.zygote.processes[0].wait(PATIENCE_S) < 0
+
+
+async def test_nobody_is_signalled_between_a_death_and_its_burial(host: Host) -> None:
+    """The dead one's descriptor is closed: its number may by then be another agent's."""
+    waiting = asyncio.create_task(host.agents.spawn(spawn()))
+    process = await forked(host)
+    host.says_hello(warm_id(1), process, "ready")
+    await waiting
+    agent = host.agents.get(warm_id(1))
+    assert agent is not None
+    number = agent.pidfd
+    process.kill()
+    process.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        while agent.pidfd is not None:
+            await asyncio.sleep(0)
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        taken = os.pidfd_open(bystander.pid)
+        assert taken == number, "the kernel gives the lowest free number"
+
+        await host.agents.end(agent, "it is to end")
+
+        assert bystander.poll() is None
+        os.close(taken)
+        bystander.kill()
+
+
+@pytest.mark.parametrize(
+    ("begun", "state", "deleted"), [(True, SessionState.FAILED, True), (False, SessionState.STARTING, False)]
+)
+@pytest.mark.parametrize("dies", ["while no daemon watches", "before it opened its line again"])
+async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
+    host: Host, begun: bool, state: SessionState, deleted: bool, dies: str
+) -> None:
+    session_id = cold_id(1)
+    await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    host.zygote.processes.append(process)
+    files = AgentFiles(host.folder, log_max_bytes=10_000)
+    files.remember(session_id, ProcessId(process.pid, start_ticks(process.pid)), 1.0)
+    if begun:
+        await _is_ready(host, session_id, process)
+    if dies == "while no daemon watches":
+        process.kill()
+        process.wait()
+
+    host.agents.take_up()
+    process.kill()
+    process.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(host.agents):
+            await asyncio.sleep(0.001)
+    await host.settle()
+    await host.settle()
+
+    assert await host.state(session_id) is state
+    assert (host.rooms.deleted == [session_id]) is deleted
+    assert files.remembered() == []
+
+
+async def _is_ready(host: Host, session_id: str, process: subprocess.Popen[bytes]) -> None:
+    from orchestrator.ports import AgentIdentity, AgentRecord
+
+    identity = AgentIdentity("host-1", "boot-1", process.pid, start_ticks(process.pid))
+    await host.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, 1.0, 0.1, None))
+
+
+async def test_a_retiring_host_forks_no_more(host: Host) -> None:
+    host.agents.retiring = True
+    outcome = await host.agents.spawn(spawn())
+    assert (outcome.ok, outcome.code) == (False, "host_retiring")
+    assert host.zygote.processes == []

@@ -1,0 +1,217 @@
+"""Keeping the pool: each action performed, its size, and what is reaped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from contract.states import SessionState
+from orchestrator.adapters.redis_client import Client
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain import pool
+from orchestrator.domain.errors import InvalidRequestError
+from orchestrator.ports import Limits
+from orchestrator.services.pool import KeepPool, ReapAges
+from tests.support.fakes import FakeTaskQueue, fake_client
+from tests.support.invariants import check_everything
+from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, start_request, warm, warm_id
+
+S = SessionState
+NEVER = ReapAges(assign_lease_s=3600, inactive_s=3600, warm_max_age_s=3600, record_s=86_400)
+
+
+@dataclass
+class Scene:
+    client: Client
+    queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
+
+    def __post_init__(self) -> None:
+        self.store, self.hosts = RedisStore(self.client), RedisHosts(self.client)
+
+    def pool(self, limits: Limits = LIMITS, ages: ReapAges = NEVER, target: int = 3) -> KeepPool:
+        return KeepPool(self.store, self.hosts, self.queue, limits, ages, default_target=target)
+
+    async def state(self, session_id: str) -> SessionState:
+        session = await self.store.get(session_id)
+        assert session is not None
+        return session.state
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    client = fake_client()
+    scene = Scene(client)
+    await beat(scene.hosts)
+    yield scene
+    await check_everything(client)
+    await client.aclose()
+
+
+async def test_a_refill_spawns_what_is_missing(scene: Scene) -> None:
+    await warm(scene.store, 1)
+    assert await scene.pool().refill() == [pool.SpawnWarm()] * 2
+    assert len(scene.queue.spawned) == 2
+    assert all(i.startswith("prewarm_") and not urgent for i, urgent in scene.queue.spawned)
+    assert await scene.pool().refill() == [], "those under way count"
+    for session_id, _ in scene.queue.spawned:
+        await scene.store.record_agent(agent_record(session_id))
+    counts = await scene.store.counts(0)
+    assert (counts.pool_ready, counts.warming) == (3, 0)
+    assert counts.last_refill_at is not None
+
+
+async def test_two_refills_of_one_snapshot_spawn_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = await scene.store.snapshot()
+
+    async def snapshot() -> pool.PoolSnapshot:
+        return stale
+
+    monkeypatch.setattr(scene.store, "snapshot", snapshot)
+    await scene.pool().refill()
+    await scene.pool().refill()
+    assert len(scene.queue.spawned) == 3
+    assert (await scene.store.counts(0)).warming == 3
+
+
+async def test_who_waited_is_dispatched_at_the_front(scene: Scene) -> None:
+    tight = replace(LIMITS, max_agents=1)
+    await warm(scene.store, 1)
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", tight)
+    assert await scene.pool(tight, target=1).refill() == [pool.Retire(1)]
+    assert await scene.pool(tight, target=1).refill() == [pool.Dispatch(cold_id(1))]
+    assert scene.queue.spawned == [(cold_id(1), True)]
+    assert await scene.state(warm_id(1)) is S.ENDED
+
+
+async def test_an_overdue_spawn_is_queued_again_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.store.reserve_warm(warm_id(1), 1, LIMITS)
+    await scene.store.begin_spawn(warm_id(1), -1)
+    stale = await scene.store.snapshot()
+
+    async def snapshot() -> pool.PoolSnapshot:
+        return stale
+
+    monkeypatch.setattr(scene.store, "snapshot", snapshot)
+    for _ in range(2):
+        assert await scene.pool(target=1).refill() == [pool.Respawn(warm_id(1))]
+    assert scene.queue.spawned == [(warm_id(1), True)], "two refills at once do not queue it twice"
+
+
+async def test_a_spawn_without_a_try_left_is_failed(scene: Scene) -> None:
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    for _ in range(3):
+        await scene.store.begin_spawn(cold_id(1), -1)
+    await scene.pool(target=0).refill()
+    session = await scene.store.get(cold_id(1))
+    assert session is not None
+    assert (session.state, session.error_code) == (S.FAILED, "spawn_failed")
+    assert session.error == "no agent came in 3 tries"
+    assert (await scene.store.spawn_stats()).failures == {"spawn_timeout": 1}
+
+
+async def test_an_agent_that_came_late_is_not_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    for _ in range(3):
+        await scene.store.begin_spawn(cold_id(1), -1)
+    stale = await scene.store.snapshot()
+    await scene.store.record_agent(agent_record(cold_id(1)))
+
+    async def snapshot() -> pool.PoolSnapshot:
+        return stale
+
+    monkeypatch.setattr(scene.store, "snapshot", snapshot)
+    assert isinstance((await scene.pool(target=0).refill())[0], pool.GiveUp)
+    assert await scene.state(cold_id(1)) is S.ASSIGNED
+    assert (await scene.store.spawn_stats()).failures == {}
+
+
+async def test_who_went_away_gives_up_the_place(scene: Scene) -> None:
+    tight = replace(LIMITS, max_agents=1)
+    await warm(scene.store, 1)
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", tight)
+    await scene.client.zadd("pool:waiting", {cold_id(1): 1})
+    await scene.client.hset(f"session:{cold_id(1)}", "lastSeenAt", "1")
+    assert await scene.pool(tight, target=1).refill() == [pool.Abandon(cold_id(1))]
+    assert await scene.state(cold_id(1)) is S.ENDED
+    assert await scene.state(warm_id(1)) is S.READY
+
+
+async def test_a_smaller_pool(scene: Scene) -> None:
+    await warm(scene.store, 1, 2, 3)
+    assert await scene.pool().resize(1) == 3
+    assert scene.queue.refills == 1
+    assert await scene.pool().refill() == [pool.Retire(2)]
+    assert (await scene.store.counts(0)).pool_ready == 1
+    assert await scene.pool().resize(2) == 1
+
+
+@pytest.mark.parametrize("size", [0, 10])
+async def test_sizes_up_to_the_most(scene: Scene, size: int) -> None:
+    await scene.pool().resize(size)
+    assert await scene.store.target(3) == size
+
+
+@pytest.mark.parametrize("size", [-1, 11])
+async def test_sizes_beyond(scene: Scene, size: int) -> None:
+    with pytest.raises(InvalidRequestError, match=r"size.*MAX_BOTS \(10\)"):
+        await scene.pool().resize(size)
+    assert await scene.store.target(3) == 3
+    assert scene.queue.refills == 0
+
+
+async def test_one_trigger_while_a_refill_is_on_its_way(scene: Scene) -> None:
+    await scene.pool().trigger()
+    await scene.pool().trigger()
+    assert scene.queue.refills == 1
+    await scene.pool().refill()
+    await scene.pool().trigger()
+    assert scene.queue.refills == 2
+
+
+async def test_reap(scene: Scene) -> None:
+    await warm(scene.store, 1, 2, 3, 4)
+    unclaimed, active = (await claimed(scene.store)).session_id, (await claimed(scene.store)).session_id
+    await scene.store.mark_active(active)
+    await scene.store.refill_begun()
+    assert await scene.pool().reap() == []
+    assert scene.queue.refills == 0
+
+    ages = ReapAges(assign_lease_s=0, inactive_s=0, warm_max_age_s=0, record_s=86_400)
+    ended = await scene.pool(ages=ages).reap()
+    assert {e.session_id: e.state for e in ended} | {"warm": S.READY} == {
+        unclaimed: S.ASSIGNED, active: S.ACTIVE, ended[-1].session_id: S.READY, "warm": S.READY,
+    }  # fmt: skip
+    assert [await scene.state(end.session_id) for end in ended] == [S.ENDED] * 3
+    assert (await scene.store.counts(0)).pool_ready == 1, "half of the old ones at a time"
+    assert scene.queue.refills == 1
+
+
+async def test_one_that_was_claimed_meanwhile_is_not_reaped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warm(scene.store, 1)
+    stale = await scene.store.aging(0, 0, -1)
+    assert stale.old_warm == (warm_id(1),)
+    await claimed(scene.store)
+
+    async def aging(*_: float) -> pool.Aging:
+        return stale
+
+    monkeypatch.setattr(scene.store, "aging", aging)
+    assert await scene.pool().reap() == []
+    assert await scene.state(warm_id(1)) is S.ASSIGNED
+
+
+async def test_reap_forgets_what_ended_long_ago(scene: Scene) -> None:
+    await warm(scene.store, 1)
+    await scene.store.finish(warm_id(1), S.ENDED, "x")
+    await scene.pool(ages=replace(NEVER, record_s=-1)).reap()
+    assert (await scene.store.counts(0)).by_state[S.ENDED] == 0
+    await scene.client.delete(f"session:{warm_id(1)}")
+
+
+async def test_checks_go_to_living_hosts(scene: Scene) -> None:
+    await beat(scene.hosts, "host-2")
+    await beat(scene.hosts, "host-3", lease_s=-1)
+    assert await scene.pool().check_hosts() == ["host-1", "host-2"] == scene.queue.checked

@@ -1,0 +1,153 @@
+"""Spawning: tries, waits between them, and what is said when none is left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from contract.messages import Spawned
+from contract.states import SessionState
+from orchestrator.adapters.redis_client import Client
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.backoff import Backoff
+from orchestrator.domain.errors import HostUnavailableError, RoomsUnavailableError
+from orchestrator.services.pool import KeepPool, ReapAges
+from orchestrator.services.spawn import HOST_BACKOFF, SpawnAgent, TryAgainError
+from tests.support.fakes import FakeLocalHost, FakeRooms, FakeTaskQueue, fake_client
+from tests.support.invariants import check_everything
+from tests.support.records import LIMITS, agent_record, cold_id, start_request, warm_id
+
+OK = Spawned(ok=True, pid=1, startup_s=0.1)
+NOT = Spawned(ok=False, reason="no memory left", code="no_memory")
+
+
+@dataclass
+class Scene:
+    client: Client
+    rooms: FakeRooms = field(default_factory=FakeRooms)
+    host: FakeLocalHost = field(default_factory=FakeLocalHost)
+    queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
+
+    def __post_init__(self) -> None:
+        self.store = RedisStore(self.client)
+        pool = KeepPool(
+            self.store, RedisHosts(self.client), self.queue, LIMITS, ReapAges(60, 60, 60, 60), default_target=3
+        )
+        self.spawn = SpawnAgent(
+            self.store, self.rooms, self.host, pool, timeout_s=7, deadline_s=20, backoff=Backoff(base_s=1, tries=3)
+        )
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    client = fake_client()
+    scene = Scene(client)
+    await scene.store.reserve_warm(warm_id(1), 9, LIMITS)
+    yield scene
+    await check_everything(client)
+    await client.aclose()
+
+
+async def test_the_room_first_then_the_agent(scene: Scene) -> None:
+    scene.host.outcomes = [OK]
+    assert await scene.spawn(warm_id(1)) is True
+    assert scene.rooms.made == [warm_id(1)]
+    [asked] = scene.host.asked
+    assert (asked.session_id, asked.timeout_s) == (warm_id(1), 7)
+    assert scene.queue.refills == 1, "the next one may be due"
+
+
+@pytest.mark.parametrize("state", [None, SessionState.ENDED, SessionState.READY])
+async def test_nobody_needs_it_any_more(scene: Scene, state: SessionState | None) -> None:
+    session_id = warm_id(404) if state is None else warm_id(1)
+    if state is SessionState.ENDED:
+        await scene.store.finish(session_id, state, "its caller went away")
+    if state is SessionState.READY:
+        await scene.store.record_agent(agent_record(session_id))
+    assert await scene.spawn(session_id) is False
+    assert (scene.rooms.made, scene.host.asked) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "room_error", "code", "reason"),
+    [
+        (NOT, None, "no_memory", "no memory left"),
+        (Spawned(ok=False), None, "agent_failed", "the agent did not start"),
+        (OK, RoomsUnavailableError("LiveKit is away"), "livekit_unavailable", "LiveKit is away"),
+    ],
+)
+async def test_three_tries_then_failed_with_the_reason(
+    scene: Scene,
+    outcome: Spawned,
+    room_error: RoomsUnavailableError | None,
+    code: str,
+    reason: str,
+) -> None:
+    scene.host.outcomes = [outcome] * 3
+    scene.rooms.error = room_error
+    for ceiling_s in (1, 2):
+        with pytest.raises(TryAgainError, match=reason) as raised:
+            await scene.spawn(warm_id(1))
+        assert 0 <= raised.value.delay_s <= ceiling_s
+        session = await scene.store.get(warm_id(1))
+        assert session is not None
+        assert session.state is SessionState.STARTING
+    assert await scene.spawn(warm_id(1)) is False
+    session = await scene.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error, session.error_code) == (SessionState.FAILED, reason, "spawn_failed")
+    assert session.attempts == 3
+    assert (await scene.store.spawn_stats()).failures == {code: 3}
+    assert (await scene.store.counts(0)).spawning == 0
+    assert scene.queue.refills == 0, "no hot loop: the clock tries again"
+
+
+async def test_a_host_that_restarts_is_waited_for(scene: Scene) -> None:
+    scene.host.outcomes = [HostUnavailableError("away")] * HOST_BACKOFF.tries
+    waits = 0.0
+    for _ in range(HOST_BACKOFF.tries - 1):
+        with pytest.raises(TryAgainError, match="away") as raised:
+            await scene.spawn(warm_id(1))
+        waits += raised.value.delay_s
+    assert 15 < waits < 30
+    assert await scene.spawn(warm_id(1)) is False
+    session = await scene.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "away")
+
+
+async def test_a_second_try_that_succeeds(scene: Scene) -> None:
+    scene.host.outcomes = [NOT, OK]
+    with pytest.raises(TryAgainError):
+        await scene.spawn(warm_id(1))
+    assert await scene.spawn(warm_id(1)) is True
+
+
+async def test_an_agent_that_came_although_its_answer_was_lost_is_kept(scene: Scene) -> None:
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    await scene.store.begin_spawn(cold_id(1), 20)
+    await scene.store.begin_spawn(cold_id(1), 20)
+
+    class LosesItsAnswer(FakeLocalHost):
+        async def spawn(self, request: object) -> Spawned:
+            await scene.store.record_agent(agent_record(cold_id(1)))
+            raise HostUnavailableError
+
+    scene.spawn._host = LosesItsAnswer()
+    with pytest.raises(TryAgainError):
+        await scene.spawn(cold_id(1))
+    assert await scene.spawn(cold_id(1)) is False, "it needs no agent any more"
+    session = await scene.store.get(cold_id(1))
+    assert session is not None
+    assert session.state is SessionState.ASSIGNED
+
+
+async def test_check_triggers_a_refill_when_it_ended_something(scene: Scene) -> None:
+    assert await scene.spawn.check() == []
+    assert scene.queue.refills == 0
+    scene.host.ended = [warm_id(1)]
+    assert await scene.spawn.check() == [warm_id(1)]
+    assert scene.queue.refills == 1

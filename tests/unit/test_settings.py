@@ -1,0 +1,191 @@
+"""The settings: what is promised when nothing is set, and a clear line for each wrong value."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import Settings, SettingsError, agent_environment, load_settings
+
+REQUIRED = {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "s" * 32}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a setting needs: nothing of the machine that the tests run on."""
+    names = {name.upper() for name in Settings.model_fields} | {"RAILWAY_REPLICA_ID"}
+    for name in [name for name in os.environ if name.upper() in names]:
+        monkeypatch.delenv(name)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert settings.port == 8080
+    assert settings.max_bots == 50
+    assert settings.prewarm_pool_size == 3
+    assert settings.admin_token is None
+    assert settings.api_keys == ()
+    assert settings.allowed_origins == ()
+    assert settings.allow_client_prompts is False
+    assert settings.bind == "127.0.0.1", "loopback unless told otherwise"
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.livekit_url == settings.public_livekit_url == "ws://127.0.0.1:7880"
+    assert settings.spawn_concurrency == 4
+    assert settings.inactive_timeout_s == 1800
+    assert settings.session_record_s == 86_400
+    assert settings.ack_timeout_s == 0.25
+    assert settings.host_id == socket.gethostname()
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {
+        "PORT": "9000",
+        "MAX_BOTS": "7",
+        "PREWARM_POOL_SIZE": "0",
+        "API_KEYS": " a , b,,",
+        "ALLOWED_ORIGINS": "https://x.example",
+        "ADMIN_TOKEN": "t",
+        "LIVEKIT_PUBLIC_URL": "wss://x.example",
+        "GREENROOM_HOME": str(tmp_path),
+        "RAILWAY_REPLICA_ID": "replica-1",
+        "RECONNECT_GRACE_S": "0",
+        "AGENT_ORPHAN_S": "5",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.port, settings.max_bots, settings.prewarm_pool_size) == (9000, 7, 0)
+    assert settings.api_keys == ("a", "b")
+    assert settings.allowed_origins == ("https://x.example",)
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "t"
+    assert settings.public_livekit_url == "wss://x.example"
+    assert settings.host_socket == tmp_path / "host" / "host.sock"
+    assert settings.host_id == "replica-1"
+    assert settings.agent_limits.orphan_s == 5
+    assert settings.agent_limits.reconnect_grace_s == 0
+
+
+def test_host_id_comes_before_the_replica_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAILWAY_REPLICA_ID", "replica-1")
+    monkeypatch.setenv("HOST_ID", "mine")
+    assert load_settings().host_id == "mine"
+
+
+def test_an_empty_value_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    monkeypatch.setenv("ADMIN_TOKEN", "")
+    assert load_settings().port == 8080
+    assert load_settings().admin_token is None
+
+
+WRONG = [
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("PORT", "eighty"),
+    ("MAX_BOTS", "0"),
+    ("MAX_BOTS", "-1"),
+    ("MAX_BOTS", "10001"),
+    ("MAX_BOTS", "1.5"),
+    ("PREWARM_POOL_SIZE", "-1"),
+    ("PREWARM_POOL_SIZE", "51"),
+    ("MAX_QUEUE", "-1"),
+    ("SPAWN_CONCURRENCY", "0"),
+    ("SPAWN_CONCURRENCY", "65"),
+    ("SPAWN_TIMEOUT_S", "0"),
+    ("SPAWN_TIMEOUT_S", "61"),
+    ("WARM_MAX_AGE_S", "0"),
+    ("WARM_MAX_AGE_S", "700000"),
+    ("ASSIGN_LEASE_S", "0"),
+    ("ASSIGN_LEASE_S", "inf"),
+    ("RECONNECT_GRACE_S", "-1"),
+    ("INACTIVE_TIMEOUT_S", "0"),
+    ("MAX_CALL_S", "604801"),
+    ("AGENT_ORPHAN_S", "nan"),
+    ("SESSION_RECORD_S", "0"),
+    ("SESSION_RECORD_S", "inf"),
+    ("TOKEN_TTL_S", "59"),
+    ("REDIS_URL", "127.0.0.1:6379"),
+    ("REDIS_URL", "http://x"),
+    ("REDIS_URL", "redis://"),
+    ("LIVEKIT_URL", "livekit.cloud"),
+    ("LIVEKIT_URL", "ftp://x"),
+    ("LIVEKIT_PUBLIC_URL", "x"),
+    ("LIVEKIT_API_SECRET", "short"),
+    ("HOST_ID", "a host"),
+    ("HOST_ID", "x" * 65),
+    ("AGENT", "no-callable"),
+    ("AGENT", "module:"),
+    ("ZYGOTE_MODULE", "../zygote"),
+    ("HOST_LEASE_S", "0"),
+    ("HOST_LEASE_S", "1.9"),
+    ("HEARTBEAT_S", "0"),
+    ("HEARTBEAT_S", "3"),
+    ("RECONCILE_S", "0"),
+    ("KILL_GRACE_S", "0"),
+    ("LOG_MAX_BYTES", "10"),
+    ("ACK_TIMEOUT_S", "0"),
+    ("ACK_TIMEOUT_S", "2"),
+    ("CLAIM_TRIES", "0"),
+    ("CLAIM_TRIES", "33"),
+    ("LOG_FORMAT", "xml"),
+    ("LOG_LEVEL", "loud"),
+    ("ALLOW_CLIENT_PROMPTS", "perhaps"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{name}={value[:12]}" for name, value in WRONG])
+def test_a_wrong_value_stops_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    message = str(raised.value)
+    assert name in message
+    assert "\n" not in message, "one line for one wrong value"
+    assert "pydantic" not in message
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_missing_one_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(SettingsError, match=f"{name}: is not set.*make run"):
+        load_settings()
+
+
+def test_all_wrong_ones_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("MAX_BOTS", "x")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert [line.split(":")[0] for line in str(raised.value).splitlines()] == ["PORT", "MAX_BOTS"]
+
+
+def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "hunter2")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "s" * 32 not in repr(load_settings())
+
+
+def test_agents_inherit_none_of_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET")
+    for name in secrets:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("GROQ_API_KEY", "needed")
+    inherited = agent_environment()
+    assert not set(secrets) & set(inherited)
+    assert inherited["GROQ_API_KEY"] == "needed"
+
+
+def test_a_home_whose_socket_has_no_room_is_named() -> None:
+    with pytest.raises(SettingsError, match="GREENROOM_HOME should be shorter"):
+        load_settings(livekit_api_key="key", livekit_api_secret="s" * 32, greenroom_home=Path("/tmp") / ("x" * 100))
