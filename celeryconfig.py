@@ -15,6 +15,7 @@ task_ignore_result = True
 task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
+worker_concurrency = _settings.spawn_concurrency  # so many forks of one machine at once, whoever asked for them
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_enable_remote_control = False
 worker_send_task_events = False

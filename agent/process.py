@@ -126,8 +126,9 @@ class AgentProcess:
         self._finish(LastWord(f"the room connection ended ({name.lower()})", ok=closed_on_purpose))
 
     def _users(self) -> list[rtc.RemoteParticipant]:
-        agent = rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
-        return [p for p in self._room.remote_participants.values() if p.kind != agent]
+        kinds = rtc.ParticipantKind
+        others = (kinds.PARTICIPANT_KIND_AGENT, kinds.PARTICIPANT_KIND_EGRESS)  # an egress records; nobody is there
+        return [p for p in self._room.remote_participants.values() if p.kind not in others]
 
     def _on_participant(self, _: rtc.RemoteParticipant) -> None:
         if self._assignment is None:
@@ -140,7 +141,7 @@ class AgentProcess:
             self._link.send(UserJoined(identity=users[0].identity, at=now))
             if self._conversation is not None:
                 self._spawn(self._conversation.greet())
-        elif self._user_left_at is None:
+        elif self._phase == "active" and self._user_left_at is None:
             self._user_left_at = now
             self._link.send(UserLeft(at=now))
 

@@ -30,13 +30,13 @@ class Report:
     def add(
         self, what: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None
     ) -> None:
-        """One figure, with what it is held against."""
-        held = at_most is None or value <= at_most
-        held = held and (at_least is None or value >= at_least)
-        limit = at_most if at_most is not None else at_least
-        self.rows.append(
-            {"what": what, "value": round(value, 4), "unit": unit, "limit": limit, "at": _bound(at_most), "held": held}
-        )
+        """One figure, with what it is held against, if it is held against anything."""
+        row: dict[str, Any] = {"what": what, "value": round(value, 4), "unit": unit}
+        if at_most is not None:
+            row |= {"limit": at_most, "at": "at most", "held": value <= at_most}
+        elif at_least is not None:
+            row |= {"limit": at_least, "at": "at least", "held": value >= at_least}
+        self.rows.append(row)
 
     def publish(self) -> None:
         """Print the table and write the JSON beside it."""
@@ -44,18 +44,15 @@ class Report:
         for column in ("what", "value", "limit", ""):
             table.add_column(column, justify="right" if column in {"value", "limit"} else "left")
         for row in self.rows:
-            limit = "" if row["limit"] is None else f"{row['at']} {row['limit']:g} {row['unit']}"
-            table.add_row(row["what"], f"{row['value']:g} {row['unit']}", limit, "held" if row["held"] else "MISSED")
+            limit = f"{row['at']} {row['limit']:g} {row['unit']}" if "limit" in row else ""
+            verdict = {True: "held", False: "MISSED", None: ""}[row.get("held")]
+            table.add_row(row["what"], f"{row['value']:g} {row['unit']}", limit, verdict)
         Console().print(table)
         RESULTS.mkdir(exist_ok=True)
         document = {"benchmark": self.name, "command": self.command, "machine": machine(), "at": int(time.time())}
         (RESULTS / f"{self.name}.json").write_text(
             json.dumps(document | {"figures": self.rows, "raw": self.raw}, indent=1) + "\n"
         )
-
-
-def _bound(at_most: float | None) -> str:
-    return "at most" if at_most is not None else "at least"
 
 
 def machine() -> dict[str, Any]:

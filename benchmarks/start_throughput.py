@@ -26,7 +26,7 @@ from contract.states import SessionState
 from orchestrator.adapters.redis_client import connect
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.ports import AgentIdentity, AgentRecord, HostReply, HostReport
+from orchestrator.records import AgentIdentity, AgentRecord, HostReply, HostReport
 from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, RedisServer, free_port, running
 
 CALLERS = 16
@@ -102,7 +102,7 @@ async def _acknowledge(url: str) -> None:
     hosts = RedisHosts(connect(url))
     report = HostReport(HOST, "boot", time.time(), 0, 0, 10_000, 1, 1, 0, "ready", "0")
     beating = asyncio.create_task(_beat(hosts, report))
-    after = await hosts.newest_command(HOST)
+    after = await hosts.position(1.0)
     while not beating.done():
         entries = await hosts.commands(HOST, after, 500)
         if entries:

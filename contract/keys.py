@@ -7,7 +7,7 @@ key                     type    lives      written by                  read by
 ======================  ======  =========  ==========================  =====================================
 session:<id>            hash    a day      API, worker, host (Lua)     all
                                 past end   (fields: ``SESSION_FIELDS``)
-turns:<id>              list    1 h past   host                        a successor of a crashed agent
+turns:<id>              list    1 h past   host                        a successor of a crashed agent, API
                                 last turn
 sessions:<state>        zset    for ever   Lua, with the state         API (lists, counts), reaper
                                            score: since when; for ``active``: last activity
@@ -34,7 +34,21 @@ stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated
                                 100
 stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
+stats:starts            hash    for ever   API: ``warm``, ``cold``     sample: the share of warm starts
+stats:startRecent       list    newest     API: "at ms" of each start  sample
+                                500
+stats:vacancies         list    newest     Lua: claim (at), until a    Lua: record_agent
+                                500        warm agent takes its place
+stats:refillRecent      list    newest     Lua: record_agent, "at ms"  sample
+                                100        from a claim until then
+stats:samples           list    newest     Lua: sample, every 5 s, as  GET /api/pool/history, GET /api/events
+                                720        JSON, the newest last
+stats:sampled           hash    for ever   Lua: sample                 sample: the one before
 ======================  ======  =========  ==========================  =====================================
+
+On the channel ``session-changed`` every script publishes the id of each session that it changed. Nobody may depend on
+hearing all of them: who listens looks by itself from time to time, too. A channel belongs to all of a Redis's numbered
+databases; ids of another one's sessions do no harm.
 """
 
 from contract.states import SessionState
@@ -54,6 +68,15 @@ STATS_LAST_REFILL = "stats:lastRefillAt"
 STATS_SPAWN_RECENT = "stats:spawnRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
+STATS_STARTS = "stats:starts"
+STATS_START_RECENT = "stats:startRecent"
+STATS_VACANCIES = "stats:vacancies"
+STATS_REFILL_RECENT = "stats:refillRecent"
+STATS_SAMPLES = "stats:samples"
+STATS_SAMPLED = "stats:sampled"
+
+SESSION_CHANGED = "session-changed"
+"""A channel, not a key."""
 
 SESSION_FIELDS = {
     "status": "a SessionState",
@@ -80,6 +103,7 @@ SESSION_FIELDS = {
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
     "tokenAt": "a token was last made at",
+    "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
 
 

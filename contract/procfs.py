@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+STATE_FIELD, SESSION_FIELD, START_FIELD = 0, 3, 19
+"""Indexes into what ``stat_fields`` returns: fields 3, 6 and 22 of proc(5)."""
+
 
 def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot: field 22 of ``/proc/<pid>/stat``.
@@ -11,7 +14,7 @@ def start_ticks(pid: int) -> int:
     Raises:
         FileNotFoundError, ProcessLookupError: there is no such process.
     """
-    return int(stat_fields(pid)[19])
+    return int(stat_fields(pid)[START_FIELD])
 
 
 def stat_fields(pid: int) -> list[str]:

@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING
 import structlog
 
 from orchestrator.adapters.local_host import UnixHost
+from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.ports import Limits, TaskQueue
+from orchestrator.ports import TaskQueue
+from orchestrator.records import Limits
 from orchestrator.services.health import Health
+from orchestrator.services.overview import Overview
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.sessions import Sessions
 from orchestrator.services.spawn import SpawnAgent
 from orchestrator.services.start import StartSession
+from orchestrator.services.waits import Waits
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +54,21 @@ class Container:
     def hosts(self) -> RedisHosts:
         """Hosts through Redis."""
         return RedisHosts(self.client)
+
+    @cached_property
+    def lookup(self) -> RedisLookup:
+        """What an operator looks for."""
+        return RedisLookup(self.client)
+
+    @cached_property
+    def statistics(self) -> RedisStatistics:
+        """What was measured."""
+        return RedisStatistics(self.client)
+
+    @cached_property
+    def changes(self) -> RedisChanges:
+        """Where one hears that sessions changed."""
+        return RedisChanges(self.client)
 
     @cached_property
     def local_host(self) -> UnixHost:
@@ -104,6 +125,11 @@ class Container:
         return KeepPool(self.store, self.hosts, self.queue, self.limits, ages, default_target=s.prewarm_pool_size)
 
     @cached_property
+    def waits(self) -> Waits:
+        """How long one who waits will wait."""
+        return Waits(self.store, self.limits.spawn_concurrency, time.monotonic)
+
+    @cached_property
     def start(self) -> StartSession:
         """Start a session."""
         s = self.settings
@@ -114,6 +140,7 @@ class Container:
             self.limits,
             ack_timeout_s=s.ack_timeout_s,
             claim_tries=s.claim_tries,
+            waits=self.waits,
         )
 
     @cached_property
@@ -129,6 +156,11 @@ class Container:
         )
 
     @cached_property
+    def overview(self) -> Overview:
+        """What an operator sees at a glance."""
+        return Overview(self.health, self.lookup, self.statistics)
+
+    @cached_property
     def spawner(self) -> SpawnAgent:
         """Have agents started on this machine."""
         return SpawnAgent(
@@ -142,6 +174,8 @@ class Container:
 
     async def aclose(self) -> None:
         """Close what was opened."""
+        if "changes" in self.__dict__:
+            await self.changes.aclose()
         if "health" in self.__dict__:
             await self.health.aclose()
         if "rooms" in self.__dict__:

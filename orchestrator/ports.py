@@ -3,207 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from contract.messages import Assignment, Checked, Spawn, Spawned, Turn
+from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
 from orchestrator.domain.pool import Aging, PoolSnapshot
-
-
-@dataclass(frozen=True)
-class Session:
-    """The record of one session. Times are Unix seconds by the store's clock."""
-
-    session_id: str
-    state: SessionState
-    created_at: float
-    user_id: str | None = None
-    user_name: str | None = None
-    host: str | None = None
-    agent_pid: int | None = None
-    agent_ticks: int | None = None
-    boot_id: str | None = None
-    ready_at: float | None = None
-    startup_s: float | None = None
-    assigned_at: float | None = None
-    active_at: float | None = None
-    user_left_at: float | None = None
-    ended_at: float | None = None
-    end_reason: str | None = None
-    error: str | None = None
-    error_code: str | None = None
-    prewarmed: bool = False
-    fence: int = 0
-    attempts: int = 0
-    task_id: str | None = None
-    token_at: float | None = None
-    queue_position: int | None = None
-
-
-@dataclass(frozen=True)
-class StartRequest:
-    """A start, as the store needs it."""
-
-    assignment: Mapping[str, object]
-    """``Assignment``'s fields but the session's id and the fence, which the claim decides."""
-    user_id: str
-    user_name: str | None
-    request_key: str
-    """Digest under which the outcome is kept: the same key gives the same outcome."""
-    body_digest: str
-    keep_s: float
-    """How long the outcome is kept."""
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """An agent was waiting; its host was told (the reply comes under ``reply_id``)."""
-
-    session_id: str
-    fence: int
-    host: str
-    assigned_at: float
-    refill: bool
-    """Whether this claim should trigger a refill: none is on its way."""
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A session was made for the caller, whose agent has to be started."""
-
-    session_id: str
-    dispatched: bool
-    """False while it waits for capacity."""
-    position: int
-    fresh: bool = True
-    """False when it is an earlier request's outcome."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """This request was answered before; ``answer`` is what it was told."""
-
-    answer: str
-
-
-@dataclass(frozen=True)
-class NoneReady:
-    """The pool is empty."""
-
-
-@dataclass(frozen=True)
-class AgentIdentity:
-    """One agent process, named for ever."""
-
-    host: str
-    boot_id: str
-    pid: int
-    start_ticks: int
-
-
-@dataclass(frozen=True)
-class RecordOutcome:
-    """Whether the session is this agent's; ``assignment`` set means that a user waits for it."""
-
-    accepted: bool
-    assignment: Assignment | None = None
-
-
-@dataclass(frozen=True)
-class AgentRecord:
-    """What a host knows about one of its agents; enough to write its session anew."""
-
-    session_id: str
-    identity: AgentIdentity
-    state: SessionState
-    created_at: float
-    startup_s: float | None
-    assignment: Assignment | None
-
-
-@dataclass(frozen=True)
-class HostReport:
-    """A host's heartbeat."""
-
-    host: str
-    boot_id: str
-    started_at: float
-    agents: int
-    warm: int
-    capacity: int
-    memory_total_bytes: int
-    memory_available_bytes: int
-    agent_private_bytes: int
-    """Mean private memory of its agents; 0 without agents."""
-    zygote: str
-    """``ready``, ``starting`` or ``failed: why``."""
-    version: str
-
-
-@dataclass(frozen=True)
-class HostView:
-    """A host as the store knows it. ``alive`` means that its lease is fresh."""
-
-    host: str
-    alive: bool
-    heartbeat_age_s: float
-    draining: bool
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Sessions by state, and the totals since the store was made."""
-
-    by_state: Mapping[SessionState, int]
-    pool_ready: int
-    warming: int
-    spawning: int
-    waiting: int
-    target: int
-    total_spawned: int
-    total_assigned: int
-    dead_claims: int
-    last_refill_at: float | None
-    now: float
-
-    @property
-    def agents(self) -> int:
-        """Agents that are or are being started."""
-        owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
-        return owned + self.spawning
-
-
-SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
-"""Upper bounds of the spawn histogram's buckets."""
-
-
-@dataclass(frozen=True)
-class SpawnStats:
-    """Measured spawns."""
-
-    recent_s: Sequence[float]
-    buckets: Mapping[str, float]
-    """Cumulative counts by upper bound, as Prometheus has it, with ``sum`` and ``count``."""
-    failures: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of sessions, newest first."""
-
-    sessions: Sequence[Session]
-    cursor: str | None
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What ``finish`` did. ``changed`` is false when it was over before."""
-
-    changed: bool
-    previous: SessionState | None
-    host: str | None = None
+from orchestrator.records import (
+    AgentRecord,
+    Answered,
+    Claimed,
+    Counts,
+    Finished,
+    HostReply,
+    HostReport,
+    HostView,
+    Limits,
+    NoneReady,
+    Page,
+    Queued,
+    QueuedUser,
+    RecordOutcome,
+    Sample,
+    Search,
+    Session,
+    SpawnStats,
+    StartRequest,
+)
 
 
 class SessionStore(Protocol):
@@ -317,6 +143,13 @@ class SessionStore(Protocol):
     async def count_spawn_failure(self, code: str) -> None:
         """One more spawn that failed for this reason."""
 
+    async def keep_timeline(self, session_id: str, marks: Mapping[str, float]) -> bool:
+        """Keep what a user's page measured, in milliseconds after the click; false when it had been told before.
+
+        Raises:
+            SessionNotFoundError: nobody has such a session.
+        """
+
     async def add_turn(self, session_id: str, turn: Turn) -> None:
         """Keep a finished turn."""
 
@@ -336,6 +169,52 @@ class SessionStore(Protocol):
         """Raises ``StoreUnavailableError`` when the store is away."""
 
 
+class Lookup(Protocol):
+    """What an operator looks for. Every method raises ``StoreUnavailableError`` when the store does not answer."""
+
+    async def find(self, states: Sequence[SessionState], search: Search, limit: int, cursor: str | None) -> Page:
+        """``SessionStore.page``, of those looked for; only so many sessions are looked at for one page.
+
+        So a page may be short, or empty, and not be the last.
+
+        Raises:
+            InvalidRequestError: the cursor is none of ours.
+        """
+
+    async def queue(self, most: int) -> list[QueuedUser]:
+        """Users who wait for an agent, the first first."""
+
+
+class Statistics(Protocol):
+    """What was measured, for an operator's charts. Every method raises ``StoreUnavailableError``."""
+
+    async def note_starts(self, warm: int, cold: int, took_ms: Sequence[float]) -> None:
+        """Starts that were answered: how many, and how long each took."""
+
+    async def sample(self, default_target: int) -> bool:
+        """Take a sample of the whole system; false when this moment has one, whoever took it."""
+
+    async def samples(self, newest: int) -> list[Sample]:
+        """The newest samples, oldest first."""
+
+
+class Listener(Protocol):
+    """Hears of changes, and may miss some: who listens looks by itself from time to time, too."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return at a change since the last call, or after ``timeout_s``."""
+
+    def heard(self) -> tuple[list[str], bool]:
+        """The sessions that changed since the last call, and whether there were more than are told."""
+
+
+class Changes(Protocol):
+    """Where one hears that sessions changed. It raises nothing: while the store is away there is silence."""
+
+    def listen(self, session_id: str | None = None) -> AbstractContextManager[Listener]:
+        """Hear of one session, or of all."""
+
+
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
@@ -347,15 +226,6 @@ class HostRegistry(Protocol):
 
     async def hosts(self) -> list[HostView]:
         """All hosts known."""
-
-
-@dataclass(frozen=True)
-class HostReply:
-    """A host's answer to a command."""
-
-    ok: bool
-    reason: str | None = None
-    data: Mapping[str, object] = field(default_factory=dict)
 
 
 class Hosts(Protocol):
@@ -409,13 +279,3 @@ class TaskQueue(Protocol):
 
     async def check_host(self, host: str) -> None:
         """Queue a health check on that host's own queue."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The capacity that reservations are checked against."""
-
-    max_agents: int
-    max_queue: int
-    spawn_concurrency: int
-    spawn_deadline_s: float

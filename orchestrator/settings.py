@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,9 @@ class SettingsError(Exception):
 
 LONGEST_SOCKET_PATH = 107
 """What fits into a Unix socket's address on Linux (unix(7))."""
+
+SHORTEST_KEY = 16
+"""What is shorter can be guessed."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -44,9 +48,10 @@ class Settings(BaseSettings):
     bind: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     greenroom_home: Path = Path(".greenroom")
+    frontend_dir: Path | None = None
+    """The built frontend; without one, what was built in this installation."""
     host_id: str = Field(
         default_factory=socket.gethostname,
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
         validation_alias=AliasChoices("HOST_ID", "RAILWAY_REPLICA_ID", "host_id"),
     )
 
@@ -72,9 +77,9 @@ class Settings(BaseSettings):
     token_ttl_s: float = Field(default=3600.0, ge=60)
 
     # The host
-    agent: str = Field(default="agent.assistant:assistant", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    agent: str = "agent.assistant:assistant"
     """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
-    zygote_module: str = Field(default="agent.zygote", pattern=r"^[A-Za-z_][\w.]*$")
+    zygote_module: str = "agent.zygote"
     host_lease_s: float = Field(default=5.0, gt=0)
     """A host whose heartbeat is older hands out no agent."""
     heartbeat_s: float = Field(default=1.0, gt=0)
@@ -123,12 +128,38 @@ class Settings(BaseSettings):
     def _jwks_scheme(cls, value: str | None) -> str | None:
         return value and _check_url(value, ("http", "https"), "https://login.example.com/.well-known/jwks.json")
 
-    @field_validator("livekit_api_secret")
+    @field_validator("host_id")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value()) < 32:
-            raise ValueError("should have 32 characters at least")
-        return value
+    def _host_name(cls, value: str) -> str:
+        return _check_form(value, r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, underscores and hyphens")
+
+    @field_validator("agent")
+    @classmethod
+    def _callable_name(cls, value: str) -> str:
+        form = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+        return _check_form(value, form, "a module, a colon and a callable in it, such as my_agent:build")
+
+    @field_validator("zygote_module")
+    @classmethod
+    def _module_name(cls, value: str) -> str:
+        return _check_form(value, r"[A-Za-z_][\w.]*", "a Python module's name, such as agent.zygote")
+
+    @field_validator("livekit_api_secret", "jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and _check_secret(value, 32)
+
+    @field_validator("admin_token")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and _check_secret(value, SHORTEST_KEY)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _hard_to_guess_each(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if any(len(value) < SHORTEST_KEY for value in values):
+            raise ValueError(f"each key should have {SHORTEST_KEY} characters at least")
+        return values
 
     @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
     @classmethod
@@ -171,6 +202,11 @@ class Settings(BaseSettings):
         return self.greenroom_home.absolute() / "host"
 
     @property
+    def frontend(self) -> Path:
+        """The built frontend's folder; it may be missing."""
+        return self.frontend_dir or Path(__file__).parents[1] / "frontend" / "dist"
+
+    @property
     def public_livekit_url(self) -> str:
         """The LiveKit address that callers are given."""
         return self.livekit_public_url or self.livekit_url
@@ -180,6 +216,18 @@ def _check_url(value: str, schemes: tuple[str, ...], example: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"should be an address such as {example}")
+    return value
+
+
+def _check_form(value: str, form: str, words: str) -> str:
+    if not re.fullmatch(form, value):
+        raise ValueError(f"should be {words}, not {value!r}")
+    return value
+
+
+def _check_secret(value: SecretStr, least: int) -> SecretStr:
+    if len(value.get_secret_value()) < least:
+        raise ValueError(f"should have {least} characters at least")
     return value
 
 

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.servers import LiveKitServer, RedisServer
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("greenroom", deadline=None)
+hypothesis.settings.load_profile("greenroom")
 
 
 @pytest.fixture(scope="session")

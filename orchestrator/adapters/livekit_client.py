@@ -27,7 +27,10 @@ JOIN_TIMEOUT_S = 10.0
 
 _FRAME_MS = 20
 _FRAME_SAMPLES = SAMPLE_RATE * _FRAME_MS // 1000
-_MICROPHONE_QUEUE_MS = 100
+_MICROPHONE_QUEUE_MS = 1000
+"""A sentence is handed over well ahead of its sound, which a busy machine would otherwise tear."""
+_SILENCE_AHEAD_S = 0.06
+"""Silence is not: what comes next would have to wait for its end."""
 _POLL_S = 0.01
 
 _CHAT = "lk.chat"
@@ -280,7 +283,10 @@ class _Microphone:
         silence = np.zeros(_FRAME_SAMPLES, np.int16)
         while True:
             if self._to_say.empty():
-                await self._capture(silence)
+                if self._source.queued_duration > _SILENCE_AHEAD_S:
+                    await asyncio.sleep(_FRAME_MS / 1000)
+                else:
+                    await self._capture(silence)
                 continue
             samples, said = self._to_say.get_nowait()
             try:

@@ -157,5 +157,6 @@ class LiveKitWebhooks:
             event = self._receiver.receive(body, authorization.removeprefix("Bearer "))
         except Exception as error:  # the receiver raises bare Exceptions
             raise UnauthorizedError("the webhook's signature is not LiveKit's") from error
-        is_user = event.participant.kind != api.ParticipantInfo.Kind.AGENT
+        kinds = api.ParticipantInfo.Kind
+        is_user = event.participant.kind not in (kinds.AGENT, kinds.EGRESS)  # an egress records; nobody is there
         return RoomEvent(event.event, event.room.name, is_user)

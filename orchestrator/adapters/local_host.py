@@ -22,6 +22,7 @@ from orchestrator.domain.errors import HostUnavailableError
 
 ANSWER_MARGIN_S = 2.0
 CHECK_TIMEOUT_S = 10.0
+RETIRE_TIMEOUT_S = 3.0
 
 
 class UnixHost:
@@ -46,7 +47,7 @@ class UnixHost:
 
     async def retire(self) -> Retired:
         """Have the host end every agent when it is told to stop."""
-        reply = await self._ask(Retire(), CHECK_TIMEOUT_S)
+        reply = await self._ask(Retire(), RETIRE_TIMEOUT_S)
         if not isinstance(reply, Retired):
             raise HostUnavailableError(f"the host answered with {reply.type}")
         return reply

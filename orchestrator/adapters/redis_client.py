@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +26,9 @@ log = structlog.get_logger("greenroom.store")
 Client = redis.Redis
 T = TypeVar("T")
 
+KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+"""A subscription to a server that vanished is noticed within half a minute."""
+
 SOCKET_TIMEOUT_S = 2.0
 """A caller hears that the store is away within this, plus what its own request takes."""
 
@@ -46,6 +50,18 @@ def connect(url: str, *, max_connections: int = 256) -> Client:
         decode_responses=True,
     )
     return Client.from_pool(pool)
+
+
+def connect_subscriber(client: Client) -> Client:
+    """A client of the same server with connections of its own: a subscription holds one for as long as it lasts.
+
+    It waits for news without an end, so the kernel watches whether the other side is still there.
+    """
+    pool = client.connection_pool
+    options = pool.connection_kwargs | {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
+    if not issubclass(pool.connection_class, redis.Connection):  # a Unix socket, or the tests' own
+        options = pool.connection_kwargs
+    return Client.from_pool(redis.ConnectionPool(connection_class=pool.connection_class, **options))
 
 
 @contextmanager
@@ -78,7 +94,7 @@ def _source(name: str) -> str:
     folder = files("orchestrator.adapters") / "lua"
     allowed = ", ".join(f"['{a}>{b}'] = true" for a, targets in TRANSITIONS.items() for b in sorted(targets))
     parts = (
-        f"local ALLOWED = {{{allowed}}}\n",
+        f"local ALLOWED, CHANGED = {{{allowed}}}, '{keys.SESSION_CHANGED}'\n",
         (folder / "_prelude.lua").read_text(),
         (folder / f"{name}.lua").read_text(),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.domain.errors import HostUnavailableError
-from orchestrator.ports import HostReply, HostReport, HostView
+from orchestrator.records import HostReply, HostReport, HostView
 
 REPLY_TTL_S = 10
 LOGS_TIMEOUT_S = 1.5
@@ -76,12 +76,6 @@ class RedisHosts:
         return list(lines) if isinstance(lines, list) else []
 
     # --- commands, as the daemon takes them ------------------------------------------------------------
-
-    async def newest_command(self, host: str) -> str:
-        """The id after which this daemon listens: what came before it was told to an earlier one."""
-        with translated():
-            rows = await self._client.xrevrange(keys.host_commands(host), count=1)
-        return str(rows[0][0]) if rows else "0"
 
     async def position(self, age_s: float) -> str:
         """The id after which come the commands of the last ``age_s`` seconds."""

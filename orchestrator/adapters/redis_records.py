@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from contract.states import SessionState
 from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
-from orchestrator.ports import SPAWN_BOUNDS_S, AgentRecord, Answered, Session, StartRequest
+from orchestrator.records import SPAWN_BOUNDS_S, AgentRecord, Answered, Sample, Session, StartRequest
 
 
 def start_args(request: StartRequest) -> list[object]:
@@ -75,6 +75,25 @@ def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
         attempts=whole("attempts") or 0,
         task_id=fields.get("taskId"),
         token_at=number("tokenAt"),
+        marks=json.loads(fields["timeline"]) if "timeline" in fields else None,
+    )
+
+
+def sample_of(line: str) -> Sample:
+    """A sample, as ``sample.lua`` writes it."""
+    row = json.loads(line)
+    return Sample(
+        at=row["at"],
+        ready=row["ready"],
+        target=row["target"],
+        starting=row["starting"],
+        active=row["active"],
+        waiting=row["waiting"],
+        warm_hit_rate=row["warmHitRate"],
+        start_p50_ms=row["startP50Ms"],
+        start_p95_ms=row["startP95Ms"],
+        spawn_p50_ms=row["spawnP50Ms"],
+        refill_lag_ms=row["refillLagMs"],
     )
 
 
@@ -84,16 +103,22 @@ def chunks(flat: Sequence[str], width: int) -> list[Sequence[str]]:
 
 
 def parse_cursor(cursor: str) -> tuple[SessionState, str, str]:
-    """State, score and id of the last session on the page before.
+    """State, score and id of the last session that was told; at the beginning of a state ``+inf`` and no id.
 
     Raises:
         InvalidRequestError: it is no cursor.
     """
     try:
-        state, score, session_id = cursor.split("|")
-        parsed = SessionState(state), float(score), session_id
+        name, score, session_id = cursor.split("|")
+        state, begins = SessionState(name), not (score or session_id)
+        at = 0.0 if begins else float(score)
     except ValueError:
-        parsed = SessionState.STARTING, math.nan, ""
-    if not math.isfinite(parsed[1]):
+        at = math.nan
+    if not math.isfinite(at):
         raise InvalidRequestError("cursor: use the one that the page before gave")
-    return parsed[0], repr(parsed[1]), parsed[2]
+    return state, "+inf" if begins else repr(at), session_id
+
+
+def cursor_at(state: SessionState, score: str, session_id: str) -> str:
+    """What ``parse_cursor`` reads."""
+    return f"{state}|{score}|{session_id}" if session_id else f"{state}||"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,11 @@ from contract import keys
 from contract.messages import Assignment, Turn
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
+from orchestrator.adapters.redis_lookup import records
 from orchestrator.adapters.redis_records import agent_args, chunks, parse_cursor, replayed, session_of, start_args
-from orchestrator.domain.errors import AtCapacityError, InvalidRequestError
+from orchestrator.domain.errors import AtCapacityError, InvalidRequestError, SessionNotFoundError
 from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
-from orchestrator.ports import (
+from orchestrator.records import (
     AgentRecord,
     Answered,
     Claimed,
@@ -51,7 +52,7 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         reply = await self._scripts.again(
             "claim",
-            [keys.idempotency(request.request_key)],
+            [keys.idempotency(request.request_key), keys.STATS_VACANCIES],
             [*start_args(request), keys.reply(reply_id), self._claim_depth],
         )
         match reply:
@@ -124,7 +125,8 @@ class RedisStore:
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """See ``ports.SessionStore``."""
-        own = [keys.session(record.session_id), keys.host_sessions(record.identity.host)]
+        listed = keys.host_sessions(record.identity.host)
+        own = [keys.session(record.session_id), listed, keys.STATS_VACANCIES, keys.STATS_REFILL_RECENT]
         accepted, fence, assignment = await self._scripts.again("record_agent", own, agent_args(record))
         if not assignment:
             return RecordOutcome(accepted == "1")
@@ -205,11 +207,19 @@ class RedisStore:
 
     async def seen(self, session_id: str) -> None:
         """See ``ports.SessionStore``."""
-        await self._scripts.again("note_time", [keys.session(session_id)], ["lastSeenAt"])
+        await self._scripts.again("note_time", [keys.session(session_id)], [session_id, "lastSeenAt"])
 
     async def token_made(self, session_id: str) -> None:
         """See ``ports.SessionStore``."""
-        await self._scripts.again("note_time", [keys.session(session_id)], ["tokenAt"])
+        await self._scripts.again("note_time", [keys.session(session_id)], [session_id, "tokenAt"])
+
+    async def keep_timeline(self, session_id: str, marks: Mapping[str, float]) -> bool:
+        """See ``ports.SessionStore``."""
+        text = json.dumps(dict(marks), separators=(",", ":"))
+        first = await self._scripts.again("keep_timeline", [keys.session(session_id)], [session_id, text])
+        if first < 0:
+            raise SessionNotFoundError
+        return bool(first)
 
     # --- looking ---------------------------------------------------------------------------------------
 
@@ -243,7 +253,7 @@ class RedisStore:
             score, after = "+inf", None
             if len(found) > limit:
                 break
-        sessions = await self._records([session_id for _, session_id, _ in found[:limit]])
+        sessions = await records(self._client, [session_id for _, session_id, _ in found[:limit]])
         last = found[limit - 1] if len(found) > limit else None
         return Page(sessions, f"{last[0]}|{last[2]!r}|{last[1]}" if last else None)
 
@@ -261,14 +271,6 @@ class RedisStore:
                 *ties, rest = await pipe.execute()
         same = [(i, s) for i, s in ties[0] if after is not None and i < after] if ties else []
         return [(state, session_id, at_score) for session_id, at_score in [*same, *rest][:count]]
-
-    async def _records(self, ids: Sequence[str]) -> list[Session]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for session_id in ids:
-                pipe.hgetall(keys.session(session_id))
-            with translated():
-                rows = await pipe.execute()
-        return [session_of(i, fields) for i, fields in zip(ids, rows, strict=True) if fields.get("status")]
 
     async def counts(self, default_target: int) -> Counts:
         """See ``ports.SessionStore``."""
@@ -325,8 +327,11 @@ class RedisStore:
 
     async def set_target(self, size: int, default: int) -> int:
         """See ``ports.SessionStore``."""
-        with translated():
-            previous = await self._client.set(keys.POOL_TARGET, size, get=True)
+        async with self._client.pipeline() as pipe:
+            pipe.set(keys.POOL_TARGET, size, get=True)
+            pipe.delete(keys.STATS_VACANCIES)  # a place that nobody is to take any more would never be filled
+            with translated():
+                previous, _ = await pipe.execute()
         return int(previous) if previous is not None else default
 
     async def refill_due(self) -> bool:

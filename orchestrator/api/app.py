@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import sys
@@ -12,16 +13,35 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from orchestrator.api import health, hosts, openapi, pool, problems, sessions, start, tokens, webhook
-from orchestrator.api.background import Background
+from orchestrator.api import (
+    console,
+    docs,
+    health,
+    hosts,
+    life,
+    openapi,
+    pool,
+    problems,
+    session_events,
+    sessions,
+    start,
+    tokens,
+    webhook,
+)
+from orchestrator.api.background import Background, ended
+from orchestrator.api.live import Live
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.middleware import Guard, RequestContext
+from orchestrator.api.pages import Pages
+from orchestrator.api.sampler import Sampler, StartLog
 from orchestrator.api.security import Security
 from orchestrator.api.state import Api
+from orchestrator.api.stopping import on_stop
+from orchestrator.api.streams import Streams
 from orchestrator.bootstrap import Container, build, set_up_logging
 from orchestrator.settings import SettingsError, current_settings
 
-ROUTERS = (start, sessions, tokens, pool, hosts, health, webhook)
+ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, console, health, webhook, docs)
 DESCRIPTION = "Voice agents that are started and waiting. Errors are problems (RFC 9457) with a stable `code`."
 
 
@@ -38,9 +58,12 @@ def create_app(container: Container | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own page loads scripts from elsewhere
         redoc_url=None,
     )
-    api = Api(container, Security(container.settings), Metrics(), Background())
+    streams, metrics = Streams(), Metrics()
+    metrics.watch_streams(lambda: len(streams))
+    api = Api(container, Security(container.settings), metrics, Background(), streams, Live(container), StartLog())
     app.state.api = api
     for module in ROUTERS:
         app.include_router(module.router)
@@ -52,8 +75,10 @@ def create_app(container: Container | None = None) -> FastAPI:
 
 def _wrap(app: FastAPI, api: Api) -> None:
     """The middlewares; the one added last is the outermost."""
+    settings = api.container.settings
+    app.add_middleware(Pages, folder=settings.frontend, livekit_url=settings.public_livekit_url)
     app.add_middleware(Guard)
-    origins = api.container.settings.allowed_origins
+    origins = settings.allowed_origins
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -69,11 +94,17 @@ def _wrap(app: FastAPI, api: Api) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     api: Api = app.state.api
+    container = api.container
+    target = container.settings.prewarm_pool_size
+    sampler = asyncio.create_task(Sampler(container.statistics, api.starts, default_target=target).run())
     try:
-        yield
+        with on_stop(api.streams.close):
+            yield
     finally:
+        await ended(sampler)
+        await api.live.aclose()
         await api.background.aclose()
-        await api.container.aclose()
+        await container.aclose()
 
 
 def _from_environment() -> Container:

@@ -37,6 +37,13 @@ class Background:
         await asyncio.gather(*late, return_exceptions=True)
 
 
+async def ended(task: asyncio.Task[None]) -> None:
+    """End a task. The Redis driver now and then swallows a cancellation that comes with a reply: it is asked again."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
+
+
 async def _logged(what: str, work: Coroutine[Any, Any, object]) -> None:
     try:
         await work

@@ -7,20 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from contract.states import SessionState
-from orchestrator.api.schemas import (
-    Capacity,
-    HealthAnswer,
-    LivenessAnswer,
-    PartHealth,
-    ReadinessAnswer,
-    SessionCounts,
-    Totals,
-)
+from orchestrator.api.schemas import HealthAnswer, LivenessAnswer, ReadinessAnswer
 from orchestrator.api.state import api_of, timely
 from orchestrator.api.store_metrics import store_text
-from orchestrator.ports import Counts
-from orchestrator.services.health import Report
+from orchestrator.api.views import capacity_view, parts_view, sessions_view, totals_view
 
 router = APIRouter(tags=["health"])
 
@@ -39,10 +29,10 @@ async def get_health(request: Request, response: Response) -> HealthAnswer:
         success=report.healthy,
         status="healthy" if report.healthy else "unhealthy",
         reason=report.reason,
-        parts=_parts(report),
-        sessions=counts and _sessions(counts),
-        stats=counts and Totals(total_spawned=counts.total_spawned, total_assigned=counts.total_assigned),
-        capacity=counts and _capacity(counts, container.settings.max_bots),
+        parts=parts_view(report),
+        sessions=counts and sessions_view(counts),
+        stats=counts and totals_view(counts),
+        capacity=counts and capacity_view(counts, container.settings.max_bots),
     )
 
 
@@ -61,7 +51,7 @@ async def get_readiness(request: Request, response: Response) -> ReadinessAnswer
         success=report.healthy,
         status="ready" if report.healthy else "not ready",
         reason=report.reason,
-        parts=_parts(report),
+        parts=parts_view(report),
     )
 
 
@@ -76,20 +66,3 @@ async def get_metrics(request: Request) -> Response:
     api = api_of(request)
     text = api.metrics.text() + await timely(store_text(api.container))
     return Response(text, media_type=CONTENT_TYPE_LATEST)
-
-
-def _parts(report: Report) -> dict[str, PartHealth]:
-    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in report.parts.items()}
-
-
-def _sessions(counts: Counts) -> SessionCounts:
-    of = counts.by_state
-    starting, active = of[SessionState.STARTING], of[SessionState.ACTIVE]
-    ready = of[SessionState.READY] + of[SessionState.ASSIGNED]
-    return SessionCounts(
-        ready=ready, starting=starting, active=active, pool=counts.pool_ready, total=ready + starting + active
-    )
-
-
-def _capacity(counts: Counts, most: int) -> Capacity:
-    return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))

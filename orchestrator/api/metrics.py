@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-StartOutcome = Literal["warm", "cold", "rejected"]
+StartOutcome = Literal["warm", "cold", "replayed", "rejected"]
+"""A request that was answered before, and came again, is ``replayed``."""
 
 START_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CLICK_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+CLICK_PARTS = {
+    "answer": "answer",
+    "token": "token",
+    "connected": "connected",
+    "agentSeen": "agent_seen",
+    "firstSound": "first_sound",
+}
+"""The marks of a user's page, and their names as labels."""
 
 
 class Metrics:
@@ -26,26 +38,44 @@ class Metrics:
             buckets=START_BOUNDS_S,
             registry=self._registry,
         )
-        self._dead_claims = Counter(
-            "greenroom_start_dead_claims",
-            "Claims of this process whose agent did not acknowledge.",
+        self._click_seconds = Histogram(
+            "greenroom_click_to_sound_seconds",
+            "From the user's click to the agent's first sound, as the page measured it.",
+            buckets=CLICK_BOUNDS_S,
             registry=self._registry,
         )
+        self._click_parts = Histogram(
+            "greenroom_click_part_seconds",
+            "Each part of that, from the one before it.",
+            ["part"],
+            buckets=CLICK_BOUNDS_S,
+            registry=self._registry,
+        )
+        self._streams = Gauge("greenroom_event_streams", "Open event streams.", registry=self._registry)
         self._requests = Counter(
             "greenroom_http_requests", "Requests by route and status.", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
-        outcomes: tuple[StartOutcome, ...] = ("warm", "cold", "rejected")
+        outcomes: tuple[StartOutcome, ...] = ("warm", "cold", "replayed", "rejected")
         self._by_outcome = {o: (self._starts.labels(o), self._start_seconds.labels(o)) for o in outcomes}
         self._by_request: dict[tuple[str, str, int], Counter] = {}
 
-    def started(self, outcome: StartOutcome, seconds: float, dead: int = 0) -> None:
-        """A start request was answered, after so many agents that did not acknowledge."""
+    def started(self, outcome: StartOutcome, seconds: float) -> None:
+        """A start request was answered."""
         count, histogram = self._by_outcome[outcome]
         count.inc()
         histogram.observe(seconds)
-        if dead:
-            self._dead_claims.inc(dead)
+
+    def clicked(self, marks: Sequence[tuple[str, float]]) -> None:
+        """A user's page measured this, in milliseconds after the click, in the order in which it happened."""
+        for (_, before_ms), (name, at_ms) in pairwise(marks):
+            self._click_parts.labels(CLICK_PARTS[name]).observe((at_ms - before_ms) / 1000)
+            if name == "firstSound":
+                self._click_seconds.observe(at_ms / 1000)
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Ask this for the number of open streams."""
+        self._streams.set_function(count)
 
     def answered(self, method: str, route: str, status: int) -> None:
         """A request was answered. ``route`` is a template, so that there are few of them."""

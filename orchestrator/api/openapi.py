@@ -9,8 +9,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from orchestrator.api.requests import ResizeBody, StartBody, TokenBody
+from orchestrator.api.requests import ResizeBody, StartBody, TimelineBody, TokenBody
 from orchestrator.api.schemas import Problem
+from orchestrator.api.schemas_console import OverviewEvent, SessionsEvent
 
 SECURITY_SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of API_KEYS."},
@@ -23,6 +24,9 @@ UNSEEN: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
     (StartBody, "validation"),
     (TokenBody, "validation"),
     (ResizeBody, "validation"),
+    (TimelineBody, "validation"),
+    (OverviewEvent, "serialization"),
+    (SessionsEvent, "serialization"),
 ]
 """Models that routes read or write by hand."""
 

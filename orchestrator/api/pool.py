@@ -11,6 +11,7 @@ from orchestrator.api.requests import ResizeBody
 from orchestrator.api.schemas import PoolAnswer, ResizeAnswer
 from orchestrator.api.state import api_of, timely
 from orchestrator.api.validation import body_of
+from orchestrator.api.views import pool_view
 from orchestrator.domain.errors import BodyTooLargeError, ForbiddenError, UnauthorizedError
 
 router = APIRouter(tags=["admin"], dependencies=[Depends(admin_only)])
@@ -26,14 +27,7 @@ async def get_pool(request: Request) -> PoolAnswer:
     """How many agents should wait, and how many do."""
     container = api_of(request).container
     counts = await timely(container.store.counts(container.settings.prewarm_pool_size))
-    return PoolAnswer(
-        target=counts.target,
-        ready=counts.pool_ready,
-        starting=counts.warming,
-        converged=counts.pool_ready == counts.target and counts.warming == 0,
-        waiting=counts.waiting,
-        max=container.settings.max_bots,
-    )
+    return PoolAnswer(**dict(pool_view(counts, container.settings.max_bots)))
 
 
 @router.post(

@@ -53,6 +53,10 @@ class _Body(BaseModel):
 UserName = Annotated[str, _line("a text of 1 to 128 characters, without control characters", 128)]
 
 
+MARK_WORDS = "a number of milliseconds after the click, from 0 to 600000"
+Mark = Annotated[float, Field(strict=True, ge=0, le=600_000, allow_inf_nan=False)]
+
+
 class StartBody(_Body):
     """A start. What is given binds at the claim, also on an agent that was waiting."""
 
@@ -107,6 +111,40 @@ class ResizeBody(_Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"size": 5}]})
 
     size: int = Field(strict=True, description="a whole number from 0 to MAX_BOTS")
+
+
+class Marks(_Body):
+    """Moments on the user's page, in milliseconds after the click. Each follows the one before it."""
+
+    click: Annotated[float, Field(strict=True, ge=0, le=0, description="0: all others count from it")]
+    answer: Annotated[Mark, Field(description=MARK_WORDS)]
+    token: Mark | None = Field(default=None, description=MARK_WORDS)
+    connected: Mark | None = Field(default=None, description=MARK_WORDS)
+    agent_seen: Mark | None = Field(default=None, description=MARK_WORDS)
+    first_sound: Mark | None = Field(default=None, description=MARK_WORDS)
+
+    def in_order(self) -> dict[str, float]:
+        """Those that are there, by their names in JSON."""
+        marks: dict[str, float] = self.model_dump(by_alias=True, exclude_none=True)
+        return marks
+
+
+class TimelineBody(_Body):
+    """What the user's page measured from the click to the first sound."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "marks": {
+                        "click": 0, "answer": 12, "token": 12, "connected": 240, "agentSeen": 255, "firstSound": 710,
+                    }
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    marks: Marks = Field(description="an object of numbers: click, answer, token, connected, agentSeen, firstSound")
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:

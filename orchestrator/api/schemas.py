@@ -10,17 +10,21 @@ from pydantic.alias_generators import to_camel
 PublicStatus = Literal["starting", "ready", "active", "ended", "failed"]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What went well."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     success: Literal[True] = True
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of an answer."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class Join(_Part):
+class Join(Part):
     """All that a browser needs to join the room. Times are Unix seconds."""
 
     url: str = Field(examples=["wss://my-project.livekit.cloud"])
@@ -30,7 +34,7 @@ class Join(_Part):
     expires_at: int
 
 
-class ReadyAnswer(_Answer):
+class ReadyAnswer(Answer):
     """An agent was waiting and has acknowledged. ``join`` is there when ``userName`` was given."""
 
     session_id: str = Field(examples=["prewarm_9f2c51e0c4d24b0f8a3f6f0f6b1f2a77"])
@@ -42,7 +46,7 @@ class ReadyAnswer(_Answer):
     join: Join | None = None
 
 
-class StartingAnswer(_Answer):
+class StartingAnswer(Answer):
     """An agent is being started."""
 
     session_id: str = Field(examples=["session_1763712000123_7d1e51e0c4d24b0f8a3f6f0f6b1f2a77"])
@@ -57,7 +61,7 @@ class StartingAnswer(_Answer):
     latency: str
 
 
-class SessionRecord(_Part):
+class SessionRecord(Part):
     """A session. ``host`` and ``agentPid`` are shown to the admin only."""
 
     session_id: str
@@ -70,6 +74,9 @@ class SessionRecord(_Part):
     ended_at: float | None
     end_reason: str | None
     queue_position: int | None
+    estimated_wait_ms: int | None = Field(
+        None, description="While it starts: until its agent is there.", examples=[400]
+    )
     error: str | None = Field(description="Why it failed: a stable code, a colon, and the reason in words.")
     host: str | None = None
     agent_pid: int | None = None
@@ -81,14 +88,14 @@ class SessionAnswer(SessionRecord):
     success: Literal[True] = True
 
 
-class SessionsAnswer(_Answer):
+class SessionsAnswer(Answer):
     """A page of sessions: the living first, the newest first. ``cursor`` leads to the next page."""
 
     sessions: list[SessionRecord]
     cursor: str | None
 
 
-class EndedAnswer(_Answer):
+class EndedAnswer(Answer):
     """The session is over. ``changed`` is false when it was before."""
 
     session_id: str
@@ -96,14 +103,14 @@ class EndedAnswer(_Answer):
     changed: bool
 
 
-class LogsAnswer(_Answer):
+class LogsAnswer(Answer):
     """The newest lines of the session's agent, oldest first."""
 
     session_id: str
     lines: list[dict[str, Any]]
 
 
-class TokenAnswer(_Answer):
+class TokenAnswer(Answer):
     """A room token."""
 
     token: str
@@ -113,7 +120,7 @@ class TokenAnswer(_Answer):
     expires_at: int
 
 
-class PoolAnswer(_Answer):
+class PoolView(Part):
     """The pool. It has converged when as many agents wait as should, and none is under way."""
 
     target: int
@@ -124,7 +131,13 @@ class PoolAnswer(_Answer):
     max: int = Field(description="MAX_BOTS.")
 
 
-class ResizeAnswer(_Answer):
+class PoolAnswer(PoolView):
+    """The pool. It has converged when as many agents wait as should, and none is under way."""
+
+    success: Literal[True] = True
+
+
+class ResizeAnswer(Answer):
     """The pool moves towards its new size; ``statusUrl`` says when it is there."""
 
     size: int
@@ -133,7 +146,7 @@ class ResizeAnswer(_Answer):
     status_url: str = "/api/pool"
 
 
-class HostAnswer(_Part):
+class HostAnswer(Part):
     """A host, by its last heartbeat."""
 
     host: str
@@ -151,13 +164,13 @@ class HostAnswer(_Part):
     version: str
 
 
-class HostsAnswer(_Answer):
+class HostsAnswer(Answer):
     """All hosts known."""
 
     hosts: list[HostAnswer]
 
 
-class SessionCounts(_Part):
+class SessionCounts(Part):
     """Living sessions. ``ready`` counts every ready agent, the pool's included."""
 
     ready: int
@@ -167,14 +180,14 @@ class SessionCounts(_Part):
     total: int
 
 
-class Totals(_Part):
+class Totals(Part):
     """Since the store was made."""
 
     total_spawned: int
     total_assigned: int
 
 
-class Capacity(_Part):
+class Capacity(Part):
     """Agents, those being started included."""
 
     current: int
@@ -182,14 +195,14 @@ class Capacity(_Part):
     available: int
 
 
-class PartHealth(_Part):
+class PartHealth(Part):
     """One part."""
 
     ok: bool
     detail: str
 
 
-class HealthAnswer(_Part):
+class HealthAnswer(Part):
     """How everything is. The counts are null while Redis is away."""
 
     success: bool
@@ -201,7 +214,7 @@ class HealthAnswer(_Part):
     capacity: Capacity | None
 
 
-class ReadinessAnswer(_Part):
+class ReadinessAnswer(Part):
     """Whether starts can be served."""
 
     success: bool
@@ -210,20 +223,20 @@ class ReadinessAnswer(_Part):
     parts: dict[str, PartHealth]
 
 
-class LivenessAnswer(_Answer):
+class LivenessAnswer(Answer):
     """This process answers."""
 
     status: Literal["alive"] = "alive"
 
 
-class FieldProblem(_Part):
+class FieldProblem(Part):
     """One field that is wrong."""
 
     field: str
     message: str
 
 
-class Problem(_Part):
+class Problem(Part):
     """An error (RFC 9457)."""
 
     type: str

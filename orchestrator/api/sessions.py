@@ -12,7 +12,7 @@ from contract.states import SessionState
 from orchestrator.api.dependencies import ADMIN, CALLER, SessionId, admin_only, callers_only
 from orchestrator.api.problems import documented
 from orchestrator.api.schemas import EndedAnswer, LogsAnswer, PublicStatus, SessionAnswer, SessionRecord, SessionsAnswer
-from orchestrator.api.state import api_of, timely
+from orchestrator.api.state import Api, api_of, timely
 from orchestrator.domain.errors import (
     ForbiddenError,
     HostUnavailableError,
@@ -21,9 +21,12 @@ from orchestrator.domain.errors import (
     UnauthorizedError,
 )
 from orchestrator.domain.session import public_status
-from orchestrator.ports import Session
+from orchestrator.records import Search, Session
 
 router = APIRouter(tags=["sessions"])
+
+SHORTEST_ID_START = 4
+QUERY = "The beginning of a session's id, 4 characters at least, or a user's id. A page may be short and not the last."
 
 STATES: dict[str, tuple[SessionState, ...]] = {
     "starting": (SessionState.STARTING,),
@@ -45,8 +48,7 @@ async def get_session(request: Request, session_id: SessionId) -> SessionAnswer:
     """The session. Asking keeps a waiting caller's place in the queue."""
     api = api_of(request)
     session = await timely(api.container.sessions.get(session_id))
-    record = _record(session, for_admin=api.security.is_admin(request.headers))
-    return SessionAnswer(**dict(record))
+    return await timely(session_answer(api, session, for_admin=api.security.is_admin(request.headers)))
 
 
 @router.delete(
@@ -92,12 +94,31 @@ async def list_sessions(
     status: PublicStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
+    q: Annotated[str | None, Query(max_length=128, description=QUERY)] = None,
 ) -> SessionsAnswer:
     """The living first, state by state; the newest first."""
     states = STATES[status] if status else tuple(state for states in STATES.values() for state in states)
-    page = await timely(api_of(request).container.store.page(states, limit, _decoded(cursor)))
+    container = api_of(request).container
+    if q:
+        search = Search(q if len(q) >= SHORTEST_ID_START else None, user_id=q)
+        page = await timely(container.lookup.find(states, search, limit, _decoded(cursor)))
+    else:
+        page = await timely(container.store.page(states, limit, _decoded(cursor)))
     sessions = [_record(session, for_admin=True) for session in page.sessions]
     return SessionsAnswer(sessions=sessions, cursor=_encoded(page.cursor))
+
+
+async def session_answer(api: Api, session: Session, *, for_admin: bool) -> SessionAnswer:
+    """The session as its caller sees it, with the time that it will still take to start.
+
+    Raises:
+        StoreUnavailableError: Redis is away.
+    """
+    wait_s = None
+    if session.state is SessionState.STARTING and session.queue_position is not None:
+        wait_s = await api.container.waits.estimate_s(session.queue_position)
+    record = _record(session, for_admin=for_admin, wait_s=wait_s)
+    return SessionAnswer(**dict(record))
 
 
 FAILURES = {
@@ -108,26 +129,28 @@ FAILURES = {
 """What callers are told of each code."""
 
 
-def _record(session: Session, *, for_admin: bool) -> SessionRecord:
+def _record(session: Session, *, for_admin: bool, wait_s: float | None = None) -> SessionRecord:
     status: PublicStatus = public_status(session.state)  # type: ignore[assignment] # its values are these
     return SessionRecord(
         session_id=session.session_id,
         status=status,
         user_id=session.user_id,
-        prewarmed=session.prewarmed,
+        # Also while it still waits in the pool, where its record does not say so yet.
+        prewarmed=session.prewarmed or session.session_id.startswith("prewarm_"),
         created_at=session.created_at,
         startup_time=session.startup_s,
         assigned_at=session.assigned_at,
         ended_at=session.ended_at,
         end_reason=session.end_reason if for_admin or session.error is None else None,
         queue_position=session.queue_position,
-        error=_error(session, for_admin=for_admin),
+        estimated_wait_ms=None if wait_s is None else round(wait_s * 1000),
+        error=session_error(session, for_admin=for_admin),
         host=session.host if for_admin else None,
         agent_pid=session.agent_pid if for_admin else None,
     )
 
 
-def _error(session: Session, *, for_admin: bool) -> str | None:
+def session_error(session: Session, *, for_admin: bool) -> str | None:
     """Why it failed. What an agent's own code said may name files or keys: that is for the admin only."""
     if session.error is None:
         return None

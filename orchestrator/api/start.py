@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from structlog.contextvars import bind_contextvars
@@ -14,7 +14,6 @@ from structlog.contextvars import bind_contextvars
 from orchestrator.api import problems, requests, schemas
 from orchestrator.api.dependencies import CALLER
 from orchestrator.api.joins import join_of, with_token
-from orchestrator.api.metrics import StartOutcome
 from orchestrator.api.requests import StartBody
 from orchestrator.api.state import Api, api_of, timely
 from orchestrator.api.validation import FieldError, InvalidFieldsError, parsed
@@ -26,7 +25,7 @@ from orchestrator.domain.errors import (
     PromptNotAllowedError,
     UnauthorizedError,
 )
-from orchestrator.ports import Answered, StartRequest
+from orchestrator.records import Answered, StartRequest
 from orchestrator.services.start import Handed, Starting, request_digests
 
 router = APIRouter(tags=["sessions"])
@@ -171,9 +170,13 @@ def _latency(began: float) -> dict[str, Any]:
 def _note(api: Api, kept: _Kept, outcome: Outcome, began: float) -> None:
     """Count it, and have the pool refilled; the answer does not wait for that."""
     bind_contextvars(session_id=kept.content["sessionId"])
-    metric: StartOutcome = "warm" if kept.status == 200 else "cold"
-    dead = 0 if isinstance(outcome, Answered) else outcome.dead
-    api.metrics.started(metric, perf_counter() - began, dead)
+    took_s = perf_counter() - began
+    if isinstance(outcome, Answered) or (isinstance(outcome, Starting) and not outcome.fresh):
+        api.metrics.started("replayed", took_s)
+    else:
+        kind: Literal["warm", "cold"] = "warm" if kept.status == 200 else "cold"
+        api.metrics.started(kind, took_s)
+        api.starts.note(kind, took_s)
     if not isinstance(outcome, Answered) and outcome.refill:
         api.background.run("refill", api.container.queue.refill())
 

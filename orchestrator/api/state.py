@@ -10,8 +10,11 @@ from typing import TypeVar
 from fastapi import Request
 
 from orchestrator.api.background import Background
+from orchestrator.api.live import Live
 from orchestrator.api.metrics import Metrics
+from orchestrator.api.sampler import StartLog
 from orchestrator.api.security import Security
+from orchestrator.api.streams import Streams
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import StoreUnavailableError
 
@@ -29,6 +32,9 @@ class Api:
     security: Security
     metrics: Metrics
     background: Background
+    streams: Streams
+    live: Live
+    starts: StartLog
 
 
 def api_of(request: Request) -> Api:

@@ -13,7 +13,7 @@ from contract.states import SessionState
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.ports import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity

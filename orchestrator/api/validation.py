@@ -65,25 +65,35 @@ def explain(errors: Sequence[Any], model: type[BaseModel] | None = None) -> Inva
     return InvalidFieldsError([_explained(error, known) for error in errors])
 
 
-def _fields(model: type[BaseModel]) -> dict[str, str]:
-    return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
+def _fields(model: type[BaseModel], within: str = "") -> dict[str, str]:
+    """What each field should be; that of a model in it under both names, as ``marks.click``."""
+    words: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        shown = within + (field.alias or name)
+        words[shown] = field.description or ""
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            words |= _fields(field.annotation, f"{shown}.")
+    return words
 
 
 def _explained(error: Mapping[str, Any], known: Mapping[str, str]) -> FieldError:
     loc = list(error["loc"])
     if loc and loc[0] in PLACES:
         loc = loc[1:]
-    name = ".".join(str(part) for part in loc)[:SHOWN_CHARS] or "body"
-    return FieldError(name, _message(error, str(loc[0]) if loc else "", known))
+    name = ".".join(str(part) for part in loc)
+    hint = known.get(name) or known.get(str(loc[0]) if loc else "")
+    within = ".".join(str(part) for part in loc[:-1])
+    siblings = [field for field in known if field.rpartition(".")[0] == within]
+    return FieldError(name[:SHOWN_CHARS] or "body", _message(error, hint, siblings))
 
 
-def _message(error: Mapping[str, Any], top: str, known: Mapping[str, str]) -> str:
-    kind, hint = error["type"], known.get(top)
+def _message(error: Mapping[str, Any], hint: str | None, siblings: Sequence[str]) -> str:
+    kind = error["type"]
     match kind:
         case "missing":
             words = f"is required: {hint or 'give it'}"
         case "extra_forbidden":
-            words = f"is not a field of this request; remove it (its fields: {', '.join(known)})"
+            words = f"is not a field of this request; remove it (its fields: {', '.join(siblings)})"
         case "json_invalid":
             words = f"should be JSON: {error.get('ctx', {}).get('error', 'it is not')}"
         case "model_type" | "model_attributes_type":

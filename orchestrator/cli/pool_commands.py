@@ -96,7 +96,7 @@ def _print(overview: Overview, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(overview.as_json()), flush=True)  # noqa: T201 - for programs: without a terminal's width
     else:
-        console.out.print(drawn(overview))
+        console.out.print(drawn(overview, console.out.width))
 
 
 def _watch(api: AdminClient, *, as_json: bool) -> None:
@@ -106,7 +106,7 @@ def _watch(api: AdminClient, *, as_json: bool) -> None:
             sleep(WATCH_S)
     from rich.live import Live
 
-    with Live(drawn(_look(api)), console=console.out, screen=True, auto_refresh=False) as live:
+    with Live(drawn(_look(api), console.out.width), console=console.out, screen=True, auto_refresh=False) as live:
         while True:
             sleep(WATCH_S)
             live.update(_drawn_or_why(api), refresh=True)
@@ -115,7 +115,7 @@ def _watch(api: AdminClient, *, as_json: bool) -> None:
 def _drawn_or_why(api: AdminClient) -> Any:
     """While watching, an API that is away for a while is something to see and no reason to end."""
     try:
-        return drawn(_look(api))
+        return drawn(_look(api), console.out.width)
     except CommandError as error:
         return f"[bold red]{escape(str(error))}[/]"
 

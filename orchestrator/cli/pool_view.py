@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 COLOURS = {"ready": "green", "active": "cyan", "starting": "yellow", "failed": "red", "ended": "dim"}
+WIDE_COLUMNS = 120
+"""A session's id takes 50 of them and must not be cut: it is what the other commands are given."""
 NO_NOISE = frozenset({"timestamp", "level", "event", "at", "text", "message", "session_id"})
 
 
@@ -34,9 +36,11 @@ class Overview:
         }
 
 
-def drawn(overview: Overview) -> RenderableType:
-    """For people."""
-    return Group(_health(overview.health), _pool(overview.pool), _hosts(overview.hosts), _sessions(overview.sessions))
+def drawn(overview: Overview, columns: int) -> RenderableType:
+    """For people, on a terminal of so many columns."""
+    wide = columns >= WIDE_COLUMNS
+    hosts, sessions = _hosts(overview.hosts, wide=wide), _sessions(overview.sessions, wide=wide)
+    return Group(_health(overview.health), _pool(overview.pool), hosts, sessions)
 
 
 def log_line(line: Mapping[str, Any]) -> str:
@@ -65,38 +69,41 @@ def _pool(pool: Mapping[str, Any]) -> str:
     )
 
 
-def _hosts(hosts: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = _table("host", "", "agents", "warm", "capacity", "private memory", "free memory", "heartbeat", "zygote")
+def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
+    more = ("capacity", "private memory", "free memory") if wide else ()
+    table = _table("host", "", "agents", "warm", *more, "heartbeat", "zygote")
     for host in hosts:
         alive = "[green]alive[/]" if host["alive"] else "[red]lost[/]"
+        memory = f"{host['agentPrivateBytes'] / 1e6:.1f} MB", f"{host['memoryAvailableBytes'] / 2**30:.1f} GiB"
         table.add_row(
             escape(host["host"]),
             "[yellow]draining[/]" if host["draining"] else alive,
             str(host["agents"]),
             str(host["warm"]),
-            str(host["capacity"]),
-            f"{host['agentPrivateBytes'] / 1e6:.1f} MB",
-            f"{host['memoryAvailableBytes'] / 2**30:.1f} GiB",
+            *((str(host["capacity"]), *memory) if wide else ()),
             _age(host["heartbeatAgeS"]),
             escape(host["zygote"]),
         )
     return table if hosts else "no host has reported"
 
 
-def _sessions(sessions: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = _table("session", "status", "user", "age", "started in", "host", "pid", "why")
+def _sessions(sessions: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
+    table = _table("session", "status", "user", *(("age", "started in", "host", "pid", "why") if wide else ()))
     now = time.time()
     for session in sessions:
         status, startup_s = session["status"], session["startupTime"]
-        table.add_row(
-            session["sessionId"],
-            f"[{COLOURS.get(status, 'white')}]{status}[/]",
-            escape(session["userId"] or "-"),
+        more = (
             _age(now - session["createdAt"]),
             "-" if startup_s is None else f"{startup_s:.2f} s",
             escape(session["host"] or "-"),
             str(session["agentPid"] or "-"),
             escape(session["error"] or session["endReason"] or ""),
+        )
+        table.add_row(
+            session["sessionId"],
+            f"[{COLOURS.get(status, 'white')}]{status}[/]",
+            escape(session["userId"] or "-"),
+            *(more if wide else ()),
         )
     return table if sessions else "no session yet"
 
@@ -104,7 +111,7 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> RenderableType:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column in {"session", "host", "heartbeat", "age"})
+        table.add_column(column, no_wrap=column in {"session", "status", "host", "heartbeat", "age"})
     return table
 
 

@@ -12,14 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.host.processes import become_subreaper
+
 PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of every process below us whose own parent ends: none escapes, none is a zombie."""
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def start_supervisord(config: Path, environ: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:
@@ -32,7 +28,7 @@ def start_supervisord(config: Path, environ: Mapping[str, str], errors: Path) ->
 
     def in_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        become_subreaper()
         _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:  # we died before the line above: nobody would tell it
             os._exit(1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 from pathlib import Path
 
-from contract.messages import ProtocolError, Retire, Retired, parse_line
-
-ANSWER_S = 3.0
+from orchestrator.adapters.local_host import UnixHost
+from orchestrator.domain.errors import HostUnavailableError
 
 
 def retire_host(path: Path) -> int | None:
@@ -15,13 +14,7 @@ def retire_host(path: Path) -> int | None:
 
     Returns how many agents it has; None when no host answers, which then has nothing to end.
     """
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(ANSWER_S)
-        try:
-            sock.connect(str(path))
-            sock.sendall(Retire().to_line())
-            with sock.makefile("rb") as answers:
-                answer = parse_line(answers.readline())
-        except (OSError, ProtocolError):
-            return None
-    return answer.agents if isinstance(answer, Retired) else None
+    try:
+        return asyncio.run(UnixHost(path).retire()).agents
+    except HostUnavailableError:
+        return None

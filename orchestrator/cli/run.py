@@ -24,11 +24,14 @@ from orchestrator.cli.home import Home
 from orchestrator.cli.programs_log import ProgramsLog
 from orchestrator.cli.readiness import why_not_ready
 from orchestrator.cli.retire import retire_host
+from orchestrator.host.processes import become_subreaper
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 READY_S = 60.0
+NEVER_READY = "its zygote is failed"
+"""What readiness says of an agent that cannot be imported: waiting does not mend it."""
 POLL_S = 0.2
 STOP_S = 100.0
 """For the programs' own endings; the worker may finish a task of 70 s."""
@@ -84,7 +87,7 @@ class _Run:
             CommandError: it did not become healthy, or a program was given up.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-        processes.adopt_orphans()
+        become_subreaper()
         try:
             self._start()
             self._until_ready()
@@ -108,6 +111,10 @@ class _Run:
         deadline = monotonic() + READY_S
         with Waiting("starting redis, livekit, host, worker, beat and api").shown() as waiting:
             while (reason := why_not_ready(self._url)) is not None:
+                if NEVER_READY in reason:
+                    raise CommandError(
+                        f"AGENT={self._settings.agent} cannot be loaded: {reason}; every line is in {self._home.log}"
+                    )
                 if monotonic() > deadline:
                     raise CommandError(
                         f"not healthy after {READY_S:.0f} s: {reason}; every line is in {self._home.log}"

@@ -35,6 +35,12 @@ class AtCapacityError(GreenroomError):
     code, status, retry_after_s = "at_capacity", 503, 5
 
 
+class TooManyStreamsError(GreenroomError):
+    """This server has as many open event streams as it may. Ask for the session from time to time instead."""
+
+    code, status, retry_after_s = "too_many_streams", 503, 5
+
+
 class IdempotencyConflictError(GreenroomError):
     """This Idempotency-Key was used with another body. Use a new key for a new request."""
 

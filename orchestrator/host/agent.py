@@ -9,7 +9,7 @@ from typing import Any
 from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong
 from contract.states import SessionState
 from orchestrator.host.processes import ProcessId
-from orchestrator.ports import AgentIdentity, AgentRecord
+from orchestrator.records import AgentIdentity, AgentRecord
 
 _STATE_OF: dict[AgentPhase, SessionState] = {
     "ready": SessionState.READY,

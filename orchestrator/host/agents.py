@@ -27,8 +27,8 @@ log = structlog.get_logger("greenroom.host")
 
 ACK_TIMEOUT_S = 1.0
 PING_TIMEOUT_S = 1.0
-EXIT_STATUS_WAIT_S = 0.2
-"""The pidfd tells of a death before the zygote tells its status."""
+EXIT_STATUS_WAIT_S = 0.8
+"""The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
 """A process that an earlier daemon started and that does not open its line by then is hung."""
 FORK_WAIT_S = 1.0
@@ -322,7 +322,7 @@ class Agents:
         # Looking through all processes takes milliseconds, in which an assignment would have to wait.
         await asyncio.to_thread(kill_session, agent.process)
         word = self._files.forget(agent.session_id)
-        if word is None:
+        if word is None and not agent.taken_up:  # an earlier daemon's zygote tells us nothing
             await self._await_status(agent.process.pid)
         status = self._statuses.pop(agent.process.pid, None)
         if self._agents.get(agent.session_id) is agent:
@@ -330,7 +330,7 @@ class Agents:
         agent.died(self._why(word, status))
         # One that died while joining is its spawn task's to report: that has tries left.
         if agent.phase != "joining":
-            self._report_death(agent.session_id, word, status)
+            self._report_death(agent, word, status)
         elif agent.taken_up:
             self.report_lost(agent.session_id, word)
 
@@ -339,10 +339,15 @@ class Agents:
         while pid not in self._statuses and time.monotonic() < deadline:  # noqa: ASYNC110 - two sources, rarely
             await asyncio.sleep(0.01)
 
-    def _report_death(self, session_id: str, word: LastWord | None, status: int | None) -> None:
+    def _report_death(self, agent: Agent, word: LastWord | None, status: int | None) -> None:
         """Record the end, close the room, and have the pool filled."""
-        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
-        reason = self._why(word, status)
+        session_id = agent.session_id
+        if agent.ending is not None and (word is None or word.ok):
+            # Ended from here: the agent may have met the signal before it read why, or was killed before it could say.
+            state, reason = SessionState.ENDED, agent.ending
+        else:
+            state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
+            reason = self._why(word, status)
         log.info("agent is gone", session_id=session_id, state=str(state), reason=reason)
 
         async def report() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import gc
 import json
@@ -28,15 +27,14 @@ from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import private_bytes
+from orchestrator.host.processes import become_subreaper, private_bytes
 from orchestrator.host.server import HostServer
 from orchestrator.host.zygote import Zygote, ZygoteCommand
-from orchestrator.ports import HostReply, HostReport
+from orchestrator.records import HostReply, HostReport
 from orchestrator.settings import agent_environment
 
 log = structlog.get_logger("greenroom.host")
 
-PR_SET_CHILD_SUBREAPER = 36
 COMMAND_BLOCK_MS = 1000
 STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
@@ -321,10 +319,3 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         await asyncio.wait(pending, timeout=0.5)
-
-
-def become_subreaper() -> None:
-    """Orphaned descendants become this process's children, so that it can reap them (prctl(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.procfs import start_ticks, stat_fields
+from contract.procfs import SESSION_FIELD, START_FIELD, STATE_FIELD, start_ticks, stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-_SESSION_FIELD = 3
-"""Index of the session id among the fields after the name."""
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def is_alive(process: ProcessId) -> bool:
         fields = stat_fields(process.pid)
     except _GONE:
         return False
-    return fields[0] != "Z" and int(fields[19]) == process.start_ticks
+    return fields[STATE_FIELD] != "Z" and int(fields[START_FIELD]) == process.start_ticks
 
 
 def open_pidfd(process: ProcessId) -> int | None:
@@ -66,13 +66,13 @@ def kill_session(leader: ProcessId) -> int:
 
 def _kill_member(pid: int, session: int) -> bool:
     try:
-        if int(stat_fields(pid)[_SESSION_FIELD]) != session:
+        if int(stat_fields(pid)[SESSION_FIELD]) != session:
             return False
         fd = os.pidfd_open(pid)
     except _GONE:
         return False
     try:
-        if int(stat_fields(pid)[_SESSION_FIELD]) != session:
+        if int(stat_fields(pid)[SESSION_FIELD]) != session:
             return False
         signal.pidfd_send_signal(fd, signal.SIGKILL)
     except _GONE:
@@ -90,3 +90,14 @@ def private_bytes(pid: int) -> int:
             if line.startswith("Private_Dirty:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become this process's children, so that it can reap them (prctl(2)).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

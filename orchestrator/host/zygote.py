@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ class Zygote:
                 if self._writer is None:
                     raise ZygoteUnavailableError("the zygote died")
                 self._forks[request.session_id] = future
-                self._writer.write(request.to_line())
+                # From now on: how long the zygote took to load is not how long an agent takes to start.
+                self._writer.write(request.model_copy(update={"requested_at": time.time()}).to_line())
                 return await future
         except TimeoutError:
             raise ZygoteUnavailableError(f"the zygote is not ready ({self.status})") from None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from orchestrator.domain.errors import GreenroomError
-from orchestrator.ports import Counts, HostRegistry, HostView, Rooms, SessionStore
+from orchestrator.ports import HostRegistry, Rooms, SessionStore
+from orchestrator.records import Counts, HostView
 
 T = TypeVar("T")
 
@@ -29,10 +30,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """All parts at one moment. ``counts`` is None while the store is away."""
+    """All parts at one moment. ``counts`` and ``hosts`` are None while the store is away."""
 
     parts: Mapping[str, Part]
     counts: Counts | None
+    hosts: Sequence[HostView] | None
 
     @property
     def healthy(self) -> bool:
@@ -71,9 +73,10 @@ class Health:
         if counts is None or hosts is None:
             unknown = Part(False, "unknown while Redis is away")
             away = Part(False, "does not answer")
-            return Report({"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}, None)
+            return Report({"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}, None, None)
         answers = Part(True, "answers")
-        return Report({"redis": answers, "livekit": livekit, "hosts": _able(hosts), "beat": _beat(counts)}, counts)
+        parts = {"redis": answers, "livekit": livekit, "hosts": _able(hosts), "beat": _beat(counts)}
+        return Report(parts, counts, hosts)
 
     async def aclose(self) -> None:
         """End a look that is under way."""

@@ -10,7 +10,8 @@ import structlog
 from contract.states import SessionState
 from orchestrator.domain import pool
 from orchestrator.domain.errors import InvalidRequestError
-from orchestrator.ports import HostRegistry, Limits, SessionStore, TaskQueue
+from orchestrator.ports import HostRegistry, SessionStore, TaskQueue
+from orchestrator.records import Limits
 
 log = structlog.get_logger("greenroom.pool")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from contract.messages import Turn
 from contract.states import SessionState
 from orchestrator.domain.errors import SessionEndedError, SessionNotFoundError
 from orchestrator.domain.session import is_final
-from orchestrator.ports import Finished, Hosts, Session, SessionStore
+from orchestrator.ports import Hosts, SessionStore
+from orchestrator.records import Finished, Session
 from orchestrator.services.pool import KeepPool
 
 
@@ -25,12 +27,18 @@ class Sessions:
         Raises:
             SessionNotFoundError: there is none.
         """
-        session = await self._store.get(session_id)
-        if session is None:
-            raise SessionNotFoundError
+        session = await self._existing(session_id)
         if session.state is SessionState.STARTING:
             await self._store.seen(session_id)
         return session
+
+    async def life(self, session_id: str) -> tuple[Session, list[Turn]]:
+        """A session and its finished turns, oldest first; none of these when it is long over.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        return await self._existing(session_id), await self._store.turns(session_id)
 
     async def end(self, session_id: str, reason: str) -> Finished:
         """End a session; the second time changes nothing.
@@ -82,3 +90,9 @@ class Sessions:
         """
         session = await self.get(session_id)
         return [] if session.host is None else await self._hosts.logs(session.host, session_id, limit)
+
+    async def _existing(self, session_id: str) -> Session:
+        session = await self._store.get(session_id)
+        if session is None:
+            raise SessionNotFoundError
+        return session

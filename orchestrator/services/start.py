@@ -7,25 +7,13 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from orchestrator.domain.pool import estimated_wait_s
-from orchestrator.ports import (
-    Answered,
-    Claimed,
-    HostReply,
-    Hosts,
-    Limits,
-    NoneReady,
-    Queued,
-    SessionStore,
-    StartRequest,
-    TaskQueue,
-)
+from orchestrator.ports import Hosts, SessionStore, TaskQueue
+from orchestrator.records import Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
+from orchestrator.services.waits import Waits
 
 REQUEST_MEMORY_S = 60.0
 """How long a request without a key of its own is remembered: long enough for the driver to send it again."""
 IDEMPOTENCY_S = 86_400.0
-TYPICAL_SPAWN_S = 0.4
-"""Until a spawn was measured."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,8 @@ class Starting:
     refill: bool = False
     """As in ``Handed``: a claim that came to nothing took an agent out of the pool, too."""
     dead: int = 0
+    fresh: bool = True
+    """False when it is an earlier request's outcome."""
 
 
 class StartSession:
@@ -66,10 +56,12 @@ class StartSession:
         *,
         ack_timeout_s: float,
         claim_tries: int,
+        waits: Waits | None = None,
     ) -> None:
         self._store = store
         self._hosts = hosts
         self._queue = queue
+        self._waits = waits or Waits(store, limits.spawn_concurrency, time.monotonic)
         self._limits = limits
         self._ack_timeout_s = ack_timeout_s
         self._claim_tries = claim_tries
@@ -122,20 +114,16 @@ class StartSession:
     async def _starting(self, queued: Queued, dead: int, refill: bool) -> Starting:
         session = await self._store.get(queued.session_id)
         position = queued.position if queued.fresh or session is None else session.queue_position or 1
-        wait = estimated_wait_s(position, await self._typical_spawn_s(), self._limits.spawn_concurrency)
         return Starting(
             session_id=queued.session_id,
             task_id=(session and session.task_id) or "",
             position=position,
-            estimated_wait_s=wait,
+            estimated_wait_s=await self._waits.estimate_s(position),
             created_at=session.created_at if session else 0.0,
             refill=refill,
             dead=dead,
+            fresh=queued.fresh,
         )
-
-    async def _typical_spawn_s(self) -> float:
-        recent = sorted((await self._store.spawn_stats()).recent_s)
-        return recent[len(recent) // 2] if recent else TYPICAL_SPAWN_S
 
 
 def request_digests(caller: str, idempotency_key: str | None, body: bytes) -> tuple[str, str, float]:

@@ -20,9 +20,10 @@ TOP = Path(__file__).parents[2]
 RUN = """
 import os, sys
 from pathlib import Path
-from orchestrator.cli.processes import adopt_orphans, end_descendants, start_supervisord
+from orchestrator.cli.processes import end_descendants, start_supervisord
+from orchestrator.host.processes import become_subreaper
 folder = Path(sys.argv[1])
-adopt_orphans()
+become_subreaper()
 supervisord = start_supervisord(folder / "supervisord.conf", os.environ, folder / "errors")
 (folder / "started").write_text(str(supervisord.pid))
 for line in supervisord.stdout:

@@ -192,6 +192,10 @@ async def test_a_worker_child_that_is_killed_in_its_task_does_not_lose_the_spawn
     await settled(backend)
     assert session.agent_pid in stack.agent_pids()
     assert len(await backend.participants(session_id)) == 1
+    # Celery's pool may keep a closed descriptor of a killed child, on which the worker ends when it next connects anew
+    # ("file descriptor is None"). supervisord then starts it again; here nobody would.
+    stack.worker.stop()
+    stack.start_worker()
 
 
 async def test_a_spawn_is_tried_again_while_its_host_is_away(backend: Backend, stack: Stack) -> None:
@@ -200,21 +204,15 @@ async def test_a_spawn_is_tried_again_while_its_host_is_away(backend: Backend, s
     await backend.store.reserve_cold(start_request(), session_id, "task", backend.container.limits)
     await backend.container.queue.spawn(session_id, urgent=True)
 
-    async def tried() -> bool:
+    async def tried_in_vain() -> bool:
         session = await backend.store.get(session_id)
-        return session is not None and session.attempts >= 1
+        return session is not None and session.attempts >= 2
 
-    await eventually(tried, what="a first try")
-    failures = await backend.store.spawn_stats()
+    await eventually(tried_in_vain, what="a second try")
     stack.start_host(ready=False)
     done = await backend.session(session_id, SessionState.ASSIGNED, SessionState.FAILED)
-    if done.state is SessionState.FAILED:  # all three tries were over before the daemon was there
-        assert done.error_code == "spawn_failed"
-        assert done.error == "The host daemon of this machine does not answer."
-        assert done.attempts == 3
-    else:
-        assert done.attempts > 1
-    assert failures.failures.get("host_unavailable", 0) <= 3
+    assert done.state is SessionState.ASSIGNED, done.error
+    assert (await backend.store.spawn_stats()).failures["host_unavailable"] >= 1
     stack.wait_zygote("ready")
 
 

@@ -14,9 +14,11 @@ from contract.messages import Turn
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import StoreUnavailableError
-from orchestrator.ports import Claimed, Queued
+from orchestrator.records import Claimed, Queued, Search
 from tests.support.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.support.invariants import check_everything
 from tests.support.records import (
@@ -193,6 +195,12 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "get": lambda store, _: store.get(warm_id(1)),
     "seen": lambda store, _: store.seen(warm_id(1)),
     "page": lambda store, _: store.page([SessionState.READY], 5, None),
+    "find": lambda store, _: RedisLookup(store._client).find([SessionState.READY], Search("prewarm_", "x"), 5, None),
+    "queue": lambda store, _: RedisLookup(store._client).queue(5),
+    "note_starts": lambda store, _: RedisStatistics(store._client).note_starts(1, 0, [1.0]),
+    "sample": lambda store, _: RedisStatistics(store._client).sample(3),
+    "samples": lambda store, _: RedisStatistics(store._client).samples(5),
+    "keep_timeline": lambda store, _: store.keep_timeline(warm_id(1), {"click": 0}),
     "counts": lambda store, _: store.counts(3),
     "forget": lambda store, _: store.forget(1),
     "target": lambda store, _: store.target(3),
@@ -214,7 +222,6 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "acknowledged": lambda _, hosts: hosts.acknowledged("r", 0.2),
     "logs": lambda _, hosts: hosts.logs(HOST, warm_id(1), 5),
     "commands": lambda _, hosts: hosts.commands(HOST, "0", 100),
-    "newest_command": lambda _, hosts: hosts.newest_command(HOST),
 }
 
 

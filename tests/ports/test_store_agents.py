@@ -9,7 +9,7 @@ from contract.states import FINAL_STATES, SessionState
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.ports import SPAWN_BOUNDS_S, Limits, RecordOutcome, Session
+from orchestrator.records import SPAWN_BOUNDS_S, Limits, RecordOutcome, Session
 from tests.support.records import (
     HOST,
     LIMITS,

@@ -13,7 +13,7 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import IdempotencyConflictError
-from orchestrator.ports import Answered, Claimed, Limits, NoneReady, Queued
+from orchestrator.records import Answered, Claimed, Limits, NoneReady, Queued
 from tests.support.records import HOST, LIMITS, beat, claimed, cold_id, start_request, warm, warm_id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from contract.states import FINAL_STATES, SessionState
 from orchestrator.adapters.redis_client import connect
 from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError
-from orchestrator.ports import Claimed, Limits, StartRequest
+from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError, SessionNotFoundError
+from orchestrator.records import Claimed, Limits, StartRequest
 from tests.support.fakes import fake_client
 from tests.support.invariants import check_everything
 from tests.support.records import agent_record, beat, cold_id, identity, start_request, warm_id
@@ -24,6 +26,7 @@ STATES = [SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE]
 OPERATIONS = [
     "reserve_warm", "reserve_cold", "dispatch", "begin_spawn", "respawn", "record", "record", "claim", "claim",
     "evict", "release", "active", "touch", "finish", "retire", "beat", "sign_off", "seen", "token", "answer",
+    "timeline", "sample",
 ]  # fmt: skip
 
 
@@ -114,6 +117,13 @@ class Walk:
 
     async def do_token(self, session_id: str) -> None:
         await self.store.token_made(session_id)
+
+    async def do_timeline(self, session_id: str) -> None:
+        with suppress(SessionNotFoundError):
+            await self.store.keep_timeline(session_id, {"click": 0})
+
+    async def do_sample(self, _: str) -> None:
+        await RedisStatistics(self.store._client).sample(3)
 
     async def do_answer(self, _: str) -> None:
         if self.last_key:

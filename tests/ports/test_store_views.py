@@ -14,7 +14,7 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import TURNS_KEPT, RedisStore
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.domain.pool import Aging
-from orchestrator.ports import Counts, Limits
+from orchestrator.records import Counts, Limits
 from tests.support.records import (
     HOST,
     LIMITS,
@@ -147,14 +147,14 @@ async def test_aging_tells_each_kind_oldest_first(store: RedisStore, hosts: Redi
     assert (await store.aging(60, 60, 0)).old_warm == tuple(ready)
 
 
-async def test_a_token_starts_the_lease_anew(store: RedisStore, hosts: RedisHosts) -> None:
+async def test_a_token_starts_the_lease_anew(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
     await beat(hosts)
     await warm(store, 1, 2)
     first, second = await claimed(store), await claimed(store)
-    await older_than(store, second.assigned_at)
-    lease_s = await store.now() - second.assigned_at
+    for claim in (first, second):
+        await client.zadd(keys.sessions_in(S.ASSIGNED), {claim.session_id: claim.assigned_at - 100})
     await store.token_made(first.session_id)
-    assert (await store.aging(lease_s, 60, 60)).unclaimed == (second.session_id,)
+    assert (await store.aging(50, 60, 60)).unclaimed == (second.session_id,)
     session = await store.get(first.session_id)
     assert session is not None
     assert session.token_at is not None

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -18,10 +19,10 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.api.app import create_app
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import QueueUnavailableError, RoomsUnavailableError
-from orchestrator.ports import AgentIdentity, AgentRecord, HostReply, HostReport
+from orchestrator.records import AgentIdentity, AgentRecord, HostReply, HostReport
 from orchestrator.settings import Settings
 
-ADMIN_TOKEN = "the-admin-token"
+ADMIN_TOKEN = "the-admin-token-of-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 LIVEKIT_KEY = "greenroomtest"
 LIVEKIT_SECRET = "a-secret-for-tests-of-32-chars-or-more"
@@ -37,6 +38,7 @@ def settings(**overrides: Any) -> Settings:
         "api_keys": (),
         "max_bots": 10,
         "prewarm_pool_size": 3,
+        "frontend_dir": Path("/nowhere"),
     }
     return Settings(**{**values, **overrides})
 
@@ -176,7 +178,7 @@ async def acknowledging_host(
     """A host daemon's end of the stream: answers every claim, but for those of ``silent`` agents."""
 
     async def serve() -> None:
-        after = await hosts.newest_command(host)
+        after = await hosts.position(1.0)
         ready.set()
         while not stopped.is_set():
             for entry, command in await hosts.commands(host, after, 100):

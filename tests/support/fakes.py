@@ -10,7 +10,7 @@ import fakeredis
 from contract.messages import Checked, Spawn, Spawned
 from orchestrator.adapters.redis_client import Client
 from orchestrator.domain.errors import GreenroomError
-from orchestrator.ports import HostReply
+from orchestrator.records import HostReply
 
 
 def fake_client() -> Client:

@@ -9,7 +9,7 @@ from contract.messages import Assignment
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.ports import AgentIdentity, AgentRecord, Claimed, HostReport, Limits, StartRequest
+from orchestrator.records import AgentIdentity, AgentRecord, Claimed, HostReport, Limits, StartRequest
 
 LIMITS = Limits(max_agents=10, max_queue=3, spawn_concurrency=4, spawn_deadline_s=20.0)
 HOST = "host-1"

@@ -22,8 +22,10 @@ LIVEKIT_KEY = "greenroomtest"
 LIVEKIT_SECRET = "a-secret-for-tests-of-32-chars-or-more"
 
 
-_PORTS = range(20_000, 32_000)
-"""Below those that the kernel gives to outgoing connections: one of these could take a port in between."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(20_000 + _WORKER * 3000, 23_000 + _WORKER * 3000)
+"""Below those that the kernel gives to outgoing connections: one of these could take a port in between. Tests that run
+side by side have a range each, so that none takes what another was about to."""
 _given: set[int] = set()
 
 

@@ -78,7 +78,7 @@ class User:
         self.first_sound_at: float | None = None
         self.sentence_ended_at = 0.0
         self._to_say: asyncio.Queue[np.ndarray] = asyncio.Queue()
-        self._source = rtc.AudioSource(RATE, 1, queue_size_ms=100)
+        self._source = rtc.AudioSource(RATE, 1, queue_size_ms=1000)
         self._tasks: list[asyncio.Task[None]] = []
         room.on("track_subscribed", self._subscribed)
 
@@ -124,6 +124,10 @@ class User:
         size = RATE * _FRAME_MS // 1000
         while True:
             samples, said = self._next()
+            # A sentence is handed over well ahead of its sound, which a busy machine would otherwise tear.
+            if not said and self._source.queued_duration > 0.06:
+                await asyncio.sleep(_FRAME_MS / 1000)
+                continue
             for start in range(0, samples.size, size):
                 piece = samples[start : start + size]
                 data = np.pad(piece, (0, size - piece.size)).tobytes()

@@ -30,7 +30,7 @@ from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import connect
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import GreenroomError, HostUnavailableError
-from orchestrator.ports import Session
+from orchestrator.records import Session
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
@@ -165,7 +165,9 @@ class Stack:
         """Start the daemon; returns when it listens, and (unless told otherwise) its zygote can fork."""
         self.socket.unlink(missing_ok=True)  # a killed daemon's: the new one's is waited for
         host = self.start("host", "orchestrator.host", **overrides)
-        wait_until(self.socket.exists, timeout_s=PATIENCE_S, what="the host listens")
+        ended = host.process.poll if host.process is not None else lambda: None
+        wait_until(lambda: self.socket.exists() or ended() is not None, timeout_s=PATIENCE_S, what="the host listens")
+        assert ended() is None, f"the host ended:\n{self.log('host')[-3000:]}"
         if ready:
             self.wait_zygote("ready")
         return host
@@ -203,7 +205,7 @@ class Stack:
     def start_worker(self, **overrides: str) -> PartProgram:
         """Start a worker as ``supervisord.conf`` does."""
         queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{HOST_ID}"
-        argv = ["celery", "-A", "orchestrator.tasks:app", "worker", "-c", "4", "-Q", queues]
+        argv = ["celery", "-A", "orchestrator.tasks:app", "worker", "-Q", queues]
         argv += ["--without-gossip", "--without-mingle", "--loglevel=warning"]
         return self.start("worker", *argv, **overrides)
 

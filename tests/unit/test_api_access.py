@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from orchestrator.api.security import Security
 from tests.support.api import ADMIN, ApiUnderTest, api_under_test, settings
 
+KEY_1, KEY_2 = "the-first-key-of-tests", "the-second-key-of-tests"
 SECRET = "a-jwt-secret-for-tests-of-32-chars-or-more"
 
 ADMIN_CALLS = [
@@ -19,6 +23,9 @@ ADMIN_CALLS = [
     ("POST", "/api/pool/resize", {"size": 1}),
     ("GET", "/api/sessions", None),
     ("GET", "/api/hosts", None),
+    ("GET", "/api/events", None),
+    ("GET", "/api/pool/history", None),
+    ("GET", "/api/session/prewarm_00000000000000000000000000000000/life", None),
     ("GET", "/api/session/prewarm_00000000000000000000000000000000/logs", None),
 ]
 
@@ -58,25 +65,28 @@ async def test_admin_calls_need_the_token(
 
 
 async def test_an_api_key_is_no_admin_token() -> None:
-    async with api_under_test(api_keys=("key",)) as api:
-        assert (await api.client.get("/api/pool", headers=_bearer("key"))).status_code == 401
+    async with api_under_test(api_keys=(KEY_1,)) as api:
+        assert (await api.client.get("/api/pool", headers=_bearer(KEY_1))).status_code == 401
 
 
 # --- callers -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("headers", [{"X-API-Key": "key-1"}, _bearer("key-2"), ADMIN])
+@pytest.mark.parametrize("headers", [{"X-API-Key": KEY_1}, _bearer(KEY_2), ADMIN])
 async def test_a_caller_with_a_key(headers: dict[str, str]) -> None:
-    async with api_under_test(api_keys=("key-1", "key-2")) as api:
+    async with api_under_test(api_keys=(KEY_1, KEY_2)) as api:
         assert (await api.start(headers=headers)).status_code == 202
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "key"}, _bearer("wrong")])
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": KEY_1[:-1]}, _bearer("wrong")])
 async def test_a_caller_without_one(headers: dict[str, str]) -> None:
-    async with api_under_test(api_keys=("key-1", "key-2")) as api:
+    async with api_under_test(api_keys=(KEY_1, KEY_2)) as api:
         for answer in (
             await api.start(headers=headers),
             await api.client.get("/api/session/prewarm_00000000", headers=headers),
+            await api.client.get("/api/session/prewarm_00000000/events", headers=headers),
+            await api.client.get("/api/session/prewarm_00000000/turns", headers=headers),
+            await api.client.post("/api/session/prewarm_00000000/timeline", json={}, headers=headers),
             await api.client.delete("/api/session/prewarm_00000000", headers=headers),
             await api.client.post("/api/token", json={}, headers=headers),
         ):
@@ -84,10 +94,10 @@ async def test_a_caller_without_one(headers: dict[str, str]) -> None:
 
 
 async def test_a_key_is_bound_to_its_caller() -> None:
-    async with api_under_test(api_keys=("key-1", "key-2")) as api:
+    async with api_under_test(api_keys=(KEY_1, KEY_2)) as api:
         await api.warm(2)
-        first = await api.start(headers={"X-API-Key": "key-1", "Idempotency-Key": "same"})
-        other = await api.start(headers={"X-API-Key": "key-2", "Idempotency-Key": "same"})
+        first = await api.start(headers={"X-API-Key": KEY_1, "Idempotency-Key": "same"})
+        other = await api.start(headers={"X-API-Key": KEY_2, "Idempotency-Key": "same"})
         assert first.json()["sessionId"] != other.json()["sessionId"]
 
 
@@ -140,9 +150,9 @@ async def test_published_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatc
 async def test_a_caller_has_no_secret_in_its_name() -> None:
     from starlette.datastructures import Headers
 
-    caller = await Security(settings(api_keys=("key-1",))).caller(Headers({"x-api-key": "key-1"}))
+    caller = await Security(settings(api_keys=(KEY_1,))).caller(Headers({"x-api-key": KEY_1}))
     assert caller.trusted
-    assert "key-1" not in caller.name
+    assert KEY_1 not in caller.name
 
 
 # --- every answer --------------------------------------------------------------------------------------
@@ -155,6 +165,7 @@ async def test_headers_on_every_answer(api: ApiUnderTest, path: str) -> None:
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["x-frame-options"] == "DENY"
     assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["x-request-id"]
 
 
@@ -172,7 +183,8 @@ async def test_a_request_id_that_may_not_stand_in_a_log(api: ApiUnderTest, bad: 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nope", 404, "not_found"),
+        ("GET", "/assets/nope.js", 404, "not_found"),
         ("GET", "/api/pool/", 404, "not_found"),
         ("PUT", "/api/pool", 405, "method_not_allowed"),
         ("GET", "/api/token", 405, "method_not_allowed"),
@@ -212,7 +224,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
     }
-    assert len(operations) == 14
+    assert len(operations) == 20
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue
@@ -248,3 +260,16 @@ async def test_every_reference_leads_somewhere(api: ApiUnderTest) -> None:
     document = (await api.client.get("/openapi.json")).json()
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert _references(document) <= known
+
+
+async def test_the_document_as_a_page_that_loads_nothing(api: ApiUnderTest) -> None:
+    answer = await api.client.get("/docs")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "POST /api/session/start" in answer.text
+    assert "Admin only." in answer.text
+    assert not re.search(r"<(script|link|img|iframe)", answer.text)
+    [style] = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]

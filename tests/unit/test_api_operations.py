@@ -183,7 +183,6 @@ async def test_metrics(api: ApiUnderTest) -> None:
         'greenroom_start_requests_total{outcome="cold"}': 1,
         'greenroom_start_requests_total{outcome="rejected"}': 1,
         'greenroom_start_seconds_count{outcome="warm"}': 1,
-        "greenroom_start_dead_claims_total": 1,
         "greenroom_dead_claims_total": 1,
         'greenroom_http_requests_total{method="POST",route="/api/session/start",status="422"}': 1,
         "greenroom_store_up": 1,
@@ -197,9 +196,29 @@ async def test_metrics(api: ApiUnderTest) -> None:
         'greenroom_agent_private_memory_bytes{host="h1"}': 11_000_000,
     }
     assert {name: _value(text, name) for name in expected} == expected
+    assert "greenroom_start_dead_claims" not in text
     assert _value(text, "greenroom_refill_lag_seconds") >= 0
     assert _value(text, 'greenroom_host_heartbeat_age_seconds{host="h1"}') >= 0
     assert _value(text, 'greenroom_spawn_seconds_bucket{le="+Inf"}') == 0
+
+
+async def test_a_request_that_comes_again_is_no_new_start(api: ApiUnderTest) -> None:
+    await api.warm()
+    for user in ("warm", "warm", "cold", "cold"):
+        await api.start({"userId": user}, headers={"Idempotency-Key": user})
+    text = (await api.client.get("/metrics")).text
+    of = 'greenroom_start_requests_total{{outcome="{}"}}'.format
+    assert [_value(text, of(outcome)) for outcome in ("warm", "cold", "replayed")] == [1, 1, 2]
+    assert api.app.state.api.starts.take()[:2] == (1, 1)
+
+
+async def test_one_that_comes_again_before_it_was_answered_is_no_new_start(api: ApiUnderTest) -> None:
+    api.queue.away = True
+    assert (await api.start(headers={"Idempotency-Key": "k"})).status_code == 503
+    api.queue.away = False
+    assert (await api.start(headers={"Idempotency-Key": "k"})).status_code == 202
+    text = (await api.client.get("/metrics")).text
+    assert _value(text, 'greenroom_start_requests_total{outcome="replayed"}') == 1
 
 
 async def test_metrics_while_redis_is_away(api: ApiUnderTest) -> None:
@@ -235,8 +254,9 @@ async def _state(api: ApiUnderTest, session_id: str) -> SessionState:
 async def test_joining_leaving_and_closing(api: ApiUnderTest) -> None:
     [session_id] = await api.warm()
     await api.start()
-    assert await _told(api, "participant_joined", session_id, "AGENT") == 204
-    assert await _state(api, session_id) is SessionState.ASSIGNED
+    for nobody in ("AGENT", "EGRESS"):
+        assert await _told(api, "participant_joined", session_id, nobody) == 204
+        assert await _state(api, session_id) is SessionState.ASSIGNED
     assert await _told(api, "participant_joined", session_id) == 204
     assert await _state(api, session_id) is SessionState.ACTIVE
     assert await _told(api, "participant_left", session_id) == 204

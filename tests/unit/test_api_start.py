@@ -239,8 +239,8 @@ async def test_prompts_need_somebody_known(api: ApiUnderTest, prompt: dict[str, 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 async def test_prompts_from_a_caller_with_a_key(prompt: dict[str, str]) -> None:
-    async with api_under_test(api_keys=("key-1", "key-2")) as api:
-        answer = await api.start({"userId": "u", **prompt}, headers={"X-API-Key": "key-2"})
+    async with api_under_test(api_keys=("the-first-key-of-tests", "the-second-key-of-tests")) as api:
+        answer = await api.start({"userId": "u", **prompt}, headers={"X-API-Key": "the-second-key-of-tests"})
         assert answer.status_code == 202
 
 

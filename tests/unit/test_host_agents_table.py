@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Coroutine
@@ -218,7 +219,7 @@ async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
 
 
 async def _is_ready(host: Host, session_id: str, process: subprocess.Popen[bytes]) -> None:
-    from orchestrator.ports import AgentIdentity, AgentRecord
+    from orchestrator.records import AgentIdentity, AgentRecord
 
     identity = AgentIdentity("host-1", "boot-1", process.pid, start_ticks(process.pid))
     await host.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, 1.0, 0.1, None))
@@ -229,3 +230,36 @@ async def test_a_retiring_host_forks_no_more(host: Host) -> None:
     outcome = await host.agents.spawn(spawn())
     assert (outcome.ok, outcome.code) == (False, "host_retiring")
     assert host.zygote.processes == []
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "reason"),
+    [
+        (None, SessionState.ENDED, "the host is stopping"),
+        ({"reason": "told to end", "ok": True}, SessionState.ENDED, "the host is stopping"),
+        ({"reason": "ValueError: no voice", "ok": False}, SessionState.FAILED, "ValueError: no voice"),
+    ],
+)
+async def test_one_that_the_host_ended_has_the_hosts_reason(
+    host: Host, word: dict[str, object] | None, state: SessionState, reason: str
+) -> None:
+    """The signal may reach it before the message that says why, and a killed one says nothing; a fault stays one."""
+    session_id = warm_id(1)
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    host.says_hello(session_id, await forked(host), "ready")
+    await waiting
+    agent = host.agents.get(session_id)
+    assert agent is not None
+    if word is not None:
+        AgentFiles(host.folder, log_max_bytes=10_000).last_word_path(session_id).write_text(json.dumps(word))
+
+    ending = asyncio.create_task(host.agents.end(agent, "the host is stopping"))
+    await asyncio.sleep(0)
+    host.zygote.processes[0].kill()
+    host.zygote.processes[0].wait()
+    await ending
+    await host.settle()
+
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.end_reason) == (state, reason)

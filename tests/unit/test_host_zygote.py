@@ -106,6 +106,16 @@ async def test_a_fork_is_answered_also_when_it_was_asked_before_the_zygote_was_r
         assert state.ready == 1
 
 
+async def test_the_time_that_the_zygote_took_to_load_is_not_the_agents(run) -> None:
+    program = READY + (
+        'for r in requests(): say(type="forked", session_id=r["session_id"], pid=int(r["requested_at"]))\n'
+    )
+    async with run(program) as state:
+        asked_long_ago = request()
+        assert asked_long_ago.requested_at == 1.0
+        assert (await state.zygote.fork(asked_long_ago, LONG_S)).pid > 1_700_000_000
+
+
 async def test_forks_asked_for_at_once_are_each_answered(run) -> None:
     program = READY + (
         'for r in requests(): say(type="forked", session_id=r["session_id"], pid=int(r["session_id"][-4:], 16))\n'

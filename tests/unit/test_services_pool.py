@@ -13,7 +13,7 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain import pool
 from orchestrator.domain.errors import InvalidRequestError
-from orchestrator.ports import Limits
+from orchestrator.records import Limits
 from orchestrator.services.pool import KeepPool, ReapAges
 from tests.support.fakes import FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything

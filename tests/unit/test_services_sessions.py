@@ -12,7 +12,7 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import SessionEndedError, SessionNotFoundError
-from orchestrator.ports import Session
+from orchestrator.records import Session
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.sessions import Sessions
 from tests.support.fakes import FakeHosts, FakeTaskQueue, fake_client

@@ -11,8 +11,9 @@ from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError
-from orchestrator.ports import Answered, HostReply, Limits
-from orchestrator.services.start import TYPICAL_SPAWN_S, Handed, Starting, StartSession, request_digests
+from orchestrator.records import Answered, HostReply, Limits
+from orchestrator.services.start import Handed, Starting, StartSession, request_digests
+from orchestrator.services.waits import TYPICAL_SPAWN_S
 from tests.support.fakes import FakeHosts, FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything
 from tests.support.records import LIMITS, agent_record, beat, cold_id, start_request, warm, warm_id

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.settings import Settings, SettingsError, agent_environment, load_settings
 
+KEY = "k" * 16
 REQUIRED = {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "s" * 32}
 
 
@@ -40,6 +41,8 @@ def test_defaults() -> None:
     assert settings.session_record_s == 86_400
     assert settings.ack_timeout_s == 0.25
     assert settings.host_id == socket.gethostname()
+    assert settings.frontend.parts[-2:] == ("frontend", "dist")
+    assert (settings.frontend.parents[1] / "supervisord.conf").exists(), "beside the other files at the top"
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -47,9 +50,10 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "PORT": "9000",
         "MAX_BOTS": "7",
         "PREWARM_POOL_SIZE": "0",
-        "API_KEYS": " a , b,,",
+        "API_KEYS": f" {KEY}a , {KEY}b,,",
         "ALLOWED_ORIGINS": "https://x.example",
-        "ADMIN_TOKEN": "t",
+        "ADMIN_TOKEN": KEY,
+        "FRONTEND_DIR": str(tmp_path / "dist"),
         "LIVEKIT_PUBLIC_URL": "wss://x.example",
         "GREENROOM_HOME": str(tmp_path),
         "RAILWAY_REPLICA_ID": "replica-1",
@@ -60,10 +64,11 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert (settings.port, settings.max_bots, settings.prewarm_pool_size) == (9000, 7, 0)
-    assert settings.api_keys == ("a", "b")
+    assert settings.api_keys == (f"{KEY}a", f"{KEY}b")
+    assert settings.frontend == tmp_path / "dist"
     assert settings.allowed_origins == ("https://x.example",)
     assert settings.admin_token is not None
-    assert settings.admin_token.get_secret_value() == "t"
+    assert settings.admin_token.get_secret_value() == KEY
     assert settings.public_livekit_url == "wss://x.example"
     assert settings.host_socket == tmp_path / "host" / "host.sock"
     assert settings.host_id == "replica-1"
@@ -117,6 +122,10 @@ WRONG = [
     ("LIVEKIT_URL", "ftp://x"),
     ("LIVEKIT_PUBLIC_URL", "x"),
     ("LIVEKIT_API_SECRET", "short"),
+    ("ADMIN_TOKEN", KEY[1:]),
+    ("API_KEYS", KEY[1:]),
+    ("API_KEYS", f"{KEY},{KEY[1:]}"),
+    ("JWT_SECRET", "s" * 31),
     ("HOST_ID", "a host"),
     ("HOST_ID", "x" * 65),
     ("AGENT", "no-callable"),
@@ -157,6 +166,30 @@ def test_a_missing_one_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch,
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AGENT", "nocolon", "should be a module, a colon and a callable in it, such as my_agent:build, not 'nocolon'"),
+        ("HOST_ID", "a b", "should be 1 to 64 letters, digits, dots, underscores and hyphens, not 'a b'"),
+        ("ZYGOTE_MODULE", "a-b", "should be a Python module's name, such as agent.zygote, not 'a-b'"),
+        ("ADMIN_TOKEN", "short", "should have 16 characters at least"),
+        ("JWT_SECRET", "short", "should have 32 characters at least"),
+        ("API_KEYS", "short", "each key should have 16 characters at least"),
+    ],
+)
+def test_what_it_should_be_is_said_in_words(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value) == f"{name}: {words}"
+
+
+def test_the_shortest_secrets_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ADMIN_TOKEN": KEY, "API_KEYS": KEY, "JWT_SECRET": "s" * 32}.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().api_keys == (KEY,)
+
+
 def test_all_wrong_ones_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("MAX_BOTS", "x")
@@ -167,9 +200,11 @@ def test_all_wrong_ones_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_API_SECRET", "hunter2")
+    monkeypatch.setenv("ADMIN_TOKEN", "hunter3")
+    monkeypatch.setenv("API_KEYS", "hunter4")
     with pytest.raises(SettingsError) as raised:
         load_settings()
-    assert "hunter2" not in str(raised.value)
+    assert "hunter" not in str(raised.value)
 
 
 def test_secrets_are_not_shown() -> None:

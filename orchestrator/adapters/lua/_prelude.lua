@@ -1,5 +1,6 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
--- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true.
+-- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
+-- contract.keys.SESSION_CHANGED.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
@@ -18,6 +19,11 @@ local function host_key(host) return 'host:' .. host end
 local function commands_key(host) return 'host:' .. host .. ':commands' end
 local function host_sessions_key(host) return 'host:' .. host .. ':sessions' end
 
+-- A number at the head of a list that keeps only its newest.
+local function push(list, value, most)
+  if redis.call('LPUSH', list, value) > most then redis.call('LTRIM', list, 0, most - 1) end
+end
+
 -- Greater than every fence before, also when Redis came back from an append-only file that lacks its last second.
 local function next_fence()
   local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
@@ -26,11 +32,20 @@ local function next_fence()
   return fence
 end
 
+local told = {}
+-- Tells whoever watches this session, once for each script: a script is one change to those outside.
+local function changed(id)
+  if told[id] then return end
+  told[id] = true
+  redis.call('PUBLISH', CHANGED, id)
+end
+
 local function move(id, from, to)
   if not ALLOWED[from .. '>' .. to] then return false end
   redis.call('ZREM', BY_STATE[from], id)
   redis.call('ZADD', BY_STATE[to], NOW_TEXT, id)
   redis.call('HSET', session_key(id), 'status', to)
+  changed(id)
   return true
 end
 

@@ -6,4 +6,5 @@
 local key, id, deadline_s = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2])
 if redis.call('HGET', key, 'status') ~= 'starting' or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+changed(id)
 return redis.call('HINCRBY', key, 'attempts', 1)

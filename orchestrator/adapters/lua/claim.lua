@@ -1,10 +1,10 @@
 -- Takes a waiting agent for a caller, at most one for a request key, and tells its host.
--- KEYS[18] idem:<digest>
+-- KEYS[18] idem:<digest>  KEYS[19] stats:vacancies
 -- ARGV     body digest, keep (s), user id, user name, assignment (JSON), reply id, most tries
 -- also     session:<id> and host:<id> of the agent taken, host:<id>:commands
 -- Returns  {'claimed', id, fence, host, assigned at, refill due} | {'queued', id} | {'answered', json}
 --          | {'conflict'} | {'none'}
-local idem = KEYS[OWN + 1]
+local idem, vacancies = KEYS[OWN + 1], KEYS[OWN + 2]
 local body, keep, user, name, assignment, reply, tries =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
@@ -39,6 +39,7 @@ for _ = 1, tries do
     redis.call('HSET', session_key(id), 'userId', user, 'userName', name, 'assignment', assignment,
       'assignedAt', NOW_TEXT, 'fence', fence, 'prewarmed', '1')
     redis.call('INCR', STATS_ASSIGNED)
+    push(vacancies, NOW_TEXT, 500)
     redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'warm')
     redis.call('EXPIRE', idem, keep)
     assign(id, s[2], fence)

@@ -6,4 +6,5 @@ local id, most_agents, most_spawns, deadline_s = ARGV[1], tonumber(ARGV[2]), ton
 if agents() >= most_agents or redis.call('ZCARD', POOL_SPAWNING) >= most_spawns then return 0 end
 if redis.call('ZREM', POOL_WAITING, id) == 0 then return 0 end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+changed(id)
 return 1

@@ -1,10 +1,10 @@
 -- Brings the store in line with a living agent: newly ready, changed, or seen again after an outage.
 -- An agent serves one user only, so an assignment that it already has always stands.
--- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions
+-- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions  KEYS[20] stats:vacancies  KEYS[21] stats:refillRecent
 -- ARGV     id, host, boot id, pid, start ticks, the agent's state, created at, startup (s or ''), assignment (JSON or ''),
 --          fence, user id, user name, histogram bounds (comma separated)
 -- Returns  {accepted, fence, assignment}; the last two are '' unless the host must assign it
-local key, mine = KEYS[OWN + 1], KEYS[OWN + 2]
+local key, mine, vacancies, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
 local id, host, boot, pid, ticks, state, created, startup, assignment, fence, user, name, bounds = unpack(ARGV, 1, 13)
 
 local function know_agent()
@@ -17,18 +17,24 @@ local function know_claim()
   redis.call('HSET', key, 'fence', fence, 'userId', user, 'userName', name, 'assignment', assignment)
   local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
   if tonumber(fence) > last then redis.call('SET', STATS_FENCE, fence) end
+  changed(id)
 end
 
 local function measure()
   redis.call('INCR', STATS_SPAWNED)
   if startup == '' then return end
-  redis.call('LPUSH', STATS_SPAWN_RECENT, startup)
-  redis.call('LTRIM', STATS_SPAWN_RECENT, 0, 99)
+  push(STATS_SPAWN_RECENT, startup, 100)
   redis.call('HINCRBYFLOAT', STATS_SPAWN_SECONDS, 'sum', startup)
   redis.call('HINCRBY', STATS_SPAWN_SECONDS, 'count', 1)
   for bound in string.gmatch(bounds, '[^,]+') do
     if tonumber(startup) <= tonumber(bound) then redis.call('HINCRBY', STATS_SPAWN_SECONDS, bound, 1) end
   end
+end
+
+-- The agent stands where one was claimed: how long was that place empty?
+local function fill_vacancy()
+  local since = redis.call('RPOP', vacancies)
+  if since then push(refills, string.format('%s %.1f', NOW_TEXT, (NOW - tonumber(since)) * 1000), 100) end
 end
 
 local function write_anew()
@@ -43,6 +49,7 @@ local function write_anew()
     know_claim()
   end
   if state == 'active' then redis.call('HSET', key, 'activeAt', NOW_TEXT) end
+  changed(id)
 end
 
 local s = redis.call('HMGET', key, 'status', 'host', 'bootId', 'agentPid', 'agentTicks', 'userId', 'fence', 'assignment')
@@ -70,6 +77,7 @@ if status == 'starting' then
     redis.call('INCR', STATS_ASSIGNED)
     return {'1', claim, s[8]}
   end
+  if not s[6] then fill_vacancy() end
 end
 
 if state == 'ready' then

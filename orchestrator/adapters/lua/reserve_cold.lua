@@ -38,6 +38,7 @@ redis.call('HSET', key, 'status', 'starting', 'userId', user, 'userName', name, 
 redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
 redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'cold')
 redis.call('EXPIRE', idem, keep)
+changed(id)
 if dispatched then
   redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
   return {'queued', id, '1', tostring(redis.call('ZCARD', POOL_SPAWNING)), '1'}

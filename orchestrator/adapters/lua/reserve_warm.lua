@@ -11,4 +11,5 @@ redis.call('HSET', key, 'status', 'starting', 'createdAt', NOW_TEXT)
 redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
 redis.call('SADD', POOL_WARMING, id)
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+changed(id)
 return 1

@@ -6,4 +6,5 @@ redis.call('ZADD', BY_STATE.active, 'XX', NOW_TEXT, id)
 if redis.call('EXISTS', key) == 0 then return 0 end
 if left == '1' then redis.call('HSET', key, 'userLeftAt', NOW_TEXT) end
 if left == '0' then redis.call('HDEL', key, 'userLeftAt') end
+changed(id)
 return 1

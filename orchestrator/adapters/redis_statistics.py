@@ -1,0 +1,44 @@
+"""What was measured, in bounded lists of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contract import keys
+from orchestrator.adapters.redis_client import Client, Scripts, again
+from orchestrator.adapters.redis_records import sample_of
+from orchestrator.records import Sample
+
+SAMPLE_EVERY_S = 5
+SAMPLES_KEPT = 720
+"""One hour."""
+LATELY_S = 60
+"""How far back the latencies in a sample go: in five seconds there are too few for a percentile."""
+SPAWNS_COUNTED = 20
+
+
+class RedisStatistics:
+    """``ports.Statistics`` on Redis."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scripts = Scripts(client)
+
+    async def note_starts(self, warm: int, cold: int, took_ms: Sequence[float]) -> None:
+        """See ``ports.Statistics``."""
+        own = [keys.STATS_STARTS, keys.STATS_START_RECENT]
+        await self._scripts.run("note_starts", own, [warm, cold, *(f"{ms:.3f}" for ms in took_ms)])
+
+    async def sample(self, default_target: int) -> bool:
+        """See ``ports.Statistics``."""
+        own = [
+            keys.STATS_SAMPLES, keys.STATS_SAMPLED, keys.STATS_STARTS, keys.STATS_START_RECENT,
+            keys.STATS_REFILL_RECENT, keys.STATS_VACANCIES, keys.POOL_TARGET,
+        ]  # fmt: skip
+        args = [SAMPLE_EVERY_S, SAMPLES_KEPT, default_target, LATELY_S, SPAWNS_COUNTED]
+        return bool(await self._scripts.again("sample", own, args))
+
+    async def samples(self, newest: int) -> list[Sample]:
+        """See ``ports.Statistics``."""
+        lines = await again(lambda: self._client.lrange(keys.STATS_SAMPLES, -newest, -1))
+        return [sample_of(str(line)) for line in lines]

@@ -1,0 +1,264 @@
+"""What the services and the store hand each other: records, requests and outcomes, all of them immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contract.messages import Assignment
+from contract.states import SessionState
+
+
+@dataclass(frozen=True)
+class Session:
+    """The record of one session. Times are Unix seconds by the store's clock."""
+
+    session_id: str
+    state: SessionState
+    created_at: float
+    user_id: str | None = None
+    user_name: str | None = None
+    host: str | None = None
+    agent_pid: int | None = None
+    agent_ticks: int | None = None
+    boot_id: str | None = None
+    ready_at: float | None = None
+    startup_s: float | None = None
+    assigned_at: float | None = None
+    active_at: float | None = None
+    user_left_at: float | None = None
+    ended_at: float | None = None
+    end_reason: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    prewarmed: bool = False
+    fence: int = 0
+    attempts: int = 0
+    task_id: str | None = None
+    token_at: float | None = None
+    marks: Mapping[str, float] | None = None
+    """What its user's page measured: by name, in milliseconds after the click."""
+    queue_position: int | None = None
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """A start, as the store needs it."""
+
+    assignment: Mapping[str, object]
+    """``Assignment``'s fields but the session's id and the fence, which the claim decides."""
+    user_id: str
+    user_name: str | None
+    request_key: str
+    """Digest under which the outcome is kept: the same key gives the same outcome."""
+    body_digest: str
+    keep_s: float
+    """How long the outcome is kept."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An agent was waiting; its host was told (the reply comes under ``reply_id``)."""
+
+    session_id: str
+    fence: int
+    host: str
+    assigned_at: float
+    refill: bool
+    """Whether this claim should trigger a refill: none is on its way."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A session was made for the caller, whose agent has to be started."""
+
+    session_id: str
+    dispatched: bool
+    """False while it waits for capacity."""
+    position: int
+    fresh: bool = True
+    """False when it is an earlier request's outcome."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """This request was answered before; ``answer`` is what it was told."""
+
+    answer: str
+
+
+@dataclass(frozen=True)
+class NoneReady:
+    """The pool is empty."""
+
+
+@dataclass(frozen=True)
+class AgentIdentity:
+    """One agent process, named for ever."""
+
+    host: str
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class RecordOutcome:
+    """Whether the session is this agent's; ``assignment`` set means that a user waits for it."""
+
+    accepted: bool
+    assignment: Assignment | None = None
+
+
+@dataclass(frozen=True)
+class AgentRecord:
+    """What a host knows about one of its agents; enough to write its session anew."""
+
+    session_id: str
+    identity: AgentIdentity
+    state: SessionState
+    created_at: float
+    startup_s: float | None
+    assignment: Assignment | None
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """A host's heartbeat."""
+
+    host: str
+    boot_id: str
+    started_at: float
+    agents: int
+    warm: int
+    capacity: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    agent_private_bytes: int
+    """Mean private memory of its agents; 0 without agents."""
+    zygote: str
+    """``ready``, ``starting`` or ``failed: why``."""
+    version: str
+
+
+@dataclass(frozen=True)
+class HostView:
+    """A host as the store knows it. ``alive`` means that its lease is fresh."""
+
+    host: str
+    alive: bool
+    heartbeat_age_s: float
+    draining: bool
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sessions by state, and the totals since the store was made."""
+
+    by_state: Mapping[SessionState, int]
+    pool_ready: int
+    warming: int
+    spawning: int
+    waiting: int
+    target: int
+    total_spawned: int
+    total_assigned: int
+    dead_claims: int
+    last_refill_at: float | None
+    now: float
+
+    @property
+    def agents(self) -> int:
+        """Agents that are or are being started."""
+        owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
+        return owned + self.spawning
+
+
+SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+"""Upper bounds of the spawn histogram's buckets."""
+
+
+@dataclass(frozen=True)
+class SpawnStats:
+    """Measured spawns."""
+
+    recent_s: Sequence[float]
+    buckets: Mapping[str, float]
+    """Cumulative counts by upper bound, as Prometheus has it, with ``sum`` and ``count``."""
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class QueuedUser:
+    """A user who waits for an agent. ``position`` is from 1."""
+
+    session_id: str
+    user_id: str | None
+    position: int
+    since: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The whole system at one moment. Where nothing was measured lately, there is None."""
+
+    at: float
+    ready: int
+    target: int
+    starting: int
+    """Agents being started, for the pool and for users."""
+    active: int
+    waiting: int
+    """Sessions that wait for capacity."""
+    warm_hit_rate: float | None
+    """Of the starts since the sample before."""
+    start_p50_ms: float | None
+    start_p95_ms: float | None
+    spawn_p50_ms: float | None
+    refill_lag_ms: float | None
+    """From a claim until another warm agent stood in its place: the median of lately."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which sessions somebody looks for: by the beginning of an id, or of exactly this user."""
+
+    id_start: str | None
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of sessions, newest first."""
+
+    sessions: Sequence[Session]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What ``finish`` did. ``changed`` is false when it was over before."""
+
+    changed: bool
+    previous: SessionState | None
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class HostReply:
+    """A host's answer to a command."""
+
+    ok: bool
+    reason: str | None = None
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The capacity that reservations are checked against."""
+
+    max_agents: int
+    max_queue: int
+    spawn_concurrency: int
+    spawn_deadline_s: float
