@@ -11,6 +11,7 @@ help: ## Show this list
 
 run: ## Start everything on this machine; Ctrl-C ends it
 	@sh scripts/setup.sh
+	@sh scripts/frontend.sh || printf 'greenroom: the pages could not be built, see above; the API starts without them\n' >&2
 	@exec .venv/bin/greenroom run $(ARGS)
 
 test: ## Check style, types and import directions, and run all tests
@@ -34,5 +35,5 @@ setup: ## Install the Python packages, with the tools for tests
 	@sh scripts/setup.sh --dev
 
 clean: ## Remove what was built here; .env and the data in .greenroom stay
-	@rm -rf .venv .uv .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .uv .node frontend/node_modules frontend/dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

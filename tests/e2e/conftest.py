@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Playwright, sync_playwright
 
 from tests.support.system import System, running_system
 
@@ -13,3 +14,10 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with running_system(tmp_path_factory.mktemp("system"), RECONNECT_GRACE_S="8") as running:
         running.wait_pool(3)
         yield running
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Playwright]:
+    """What drives browsers: one at a time in a process, and none while a test has an event loop of its own."""
+    with sync_playwright() as started:
+        yield started

@@ -155,8 +155,13 @@ def test_a_killed_run_takes_all_with_it_and_the_next_one_starts(tmp_path: Path, 
 
 
 @pytest.mark.timeout(120)
-def test_a_run_that_cannot_start_its_programs_says_so_and_leaves_nothing(tmp_path: Path, copies: list[Copy]) -> None:
-    copies.append(Copy(tmp_path / "one", ZYGOTE_MODULE="no.such.module"))
+@pytest.mark.parametrize("wrong", [{"AGENT": "no_such_module:make"}, {"ZYGOTE_MODULE": "no.such.module"}])
+def test_a_run_that_cannot_start_its_programs_says_so_and_leaves_nothing(
+    tmp_path: Path, copies: list[Copy], wrong: dict[str, str]
+) -> None:
+    copies.append(Copy(tmp_path / "one", **wrong))
     assert copies[0].process.wait(110) == 1
-    assert copies[0].output.splitlines()[-1].startswith("greenroom: ")
+    last = copies[0].output.splitlines()[-1]
+    assert last.startswith("greenroom: AGENT=")
+    assert "cannot be loaded" in last
     assert_nothing_left(copies[0], set())

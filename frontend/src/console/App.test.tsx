@@ -1,0 +1,122 @@
+import { act, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { App } from "./App";
+import { rememberedToken, rememberToken } from "./data/token";
+import { answering, OVERVIEW, POOL, SESSION } from "./testing";
+
+const HOSTILE = '<img src=x onerror="alert(1)">';
+
+beforeEach(() => {
+  vi.stubGlobal("matchMedia", () => ({ matches: false, addEventListener: vi.fn(), removeEventListener: vi.fn() }));
+  // jsdom knows the element, but cannot open it
+  HTMLDialogElement.prototype.showModal = function () {
+    this.open = true;
+  };
+  HTMLDialogElement.prototype.close = function () {
+    this.open = false;
+  };
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  sessionStorage.clear();
+  location.hash = "";
+});
+
+function scene(more: Parameters<typeof answering>[0] = {}) {
+  const overview = { ...OVERVIEW, queue: [{ sessionId: "session_q", userId: HOSTILE, position: 1, waitingS: 3 }] };
+  const life = { events: [{ name: "created", at: 1_000 }], turns: [], click: null, endReason: null, error: null };
+  const { asked, fetch } = answering({
+    "GET /api/pool": () => POOL,
+    "GET /api/events": () =>
+      new Response(
+        new ReadableStream({
+          start: (to) => to.enqueue(new TextEncoder().encode(`event: overview\ndata: ${JSON.stringify(overview)}\n\n`)),
+        }),
+        { headers: { "Content-Type": "text/event-stream" } },
+      ),
+    "GET /api/pool/history": () => ({ everyS: 5, samples: [] }),
+    "GET /api/sessions": () => ({ sessions: [{ ...SESSION, userId: HOSTILE }], cursor: null }),
+    "GET /api/session/prewarm_1": () => ({ ...SESSION, userId: HOSTILE }),
+    "GET /api/session/prewarm_1/life": () => life,
+    "GET /api/session/prewarm_1/logs": () => ({ lines: [{ message: HOSTILE }] }),
+    "DELETE /api/session/prewarm_1": () => ({ changed: true }),
+    ...more,
+  });
+  vi.stubGlobal("fetch", fetch);
+  const { container } = render(<App />);
+  return { asked, container };
+}
+
+const signIn = async (token: string): Promise<void> => {
+  fireEvent.change(screen.getByLabelText("Admin token"), { target: { value: token } });
+  await act(async () => {
+    fireEvent.click(screen.getByRole("button", { name: "Sign in" }));
+    await Promise.resolve();
+  });
+};
+
+const refusing = (status: number, detail: string) => () => Response.json({ code: "x", detail }, { status });
+
+test("a wrong token is said to be wrong, and not kept", async () => {
+  scene({ "GET /api/pool": refusing(401, "Present the admin token.") });
+  await signIn("wrong");
+  expect((await screen.findByRole("alert")).textContent).toContain("not this server's ADMIN_TOKEN");
+  expect(rememberedToken()).toBeNull();
+});
+
+test("a server without ADMIN_TOKEN: what to set", async () => {
+  scene({ "GET /api/pool": refusing(403, "Off.") });
+  await signIn("any");
+  expect((await screen.findByRole("alert")).textContent).toContain("Set ADMIN_TOKEN");
+});
+
+test("signed in: the screen; signed out: the token is gone", async () => {
+  scene();
+  await signIn(" right ");
+  expect(await screen.findByText("Healthy")).toBeTruthy();
+  expect(rememberedToken()).toBe("right");
+  fireEvent.click(screen.getByRole("button", { name: "Sign out" }));
+  expect(rememberedToken()).toBeNull();
+  expect(screen.getByLabelText("Admin token")).toBeTruthy();
+});
+
+test("a token that is no longer taken leads back, and says why", async () => {
+  rememberToken("old");
+  scene({ "GET /api/events": refusing(401, "No.") });
+  expect((await screen.findByRole("alert")).textContent).toContain("no longer takes");
+});
+
+test("what a user wrote is text", async () => {
+  rememberToken("right");
+  location.hash = "#/session/prewarm_1";
+  const { container } = scene();
+  // in the queue, the list, the panel and the log
+  await waitFor(() => expect(screen.getAllByText(HOSTILE)).toHaveLength(4));
+  expect(container.querySelector("img")).toBeNull();
+});
+
+test("a call is ended only after a question, and what came of it is said", async () => {
+  rememberToken("right");
+  location.hash = "#/session/prewarm_1";
+  const { asked } = scene();
+  const end = "DELETE /api/session/prewarm_1";
+  fireEvent.click(await screen.findByRole("button", { name: "End session" }));
+  expect(asked).not.toContain(end);
+  const dialog = screen.getByRole("dialog", { name: "End this call?" });
+  fireEvent.click(within(dialog).getByRole("button", { name: "End the call" }));
+  expect(await screen.findByText("The session was ended.")).toBeTruthy();
+  expect(asked).toContain(end);
+});
+
+test("an agent that nobody has is ended without a question; a refusal is said", async () => {
+  rememberToken("right");
+  location.hash = "#/session/prewarm_1";
+  scene({
+    "GET /api/session/prewarm_1": () => ({ ...SESSION, status: "ready", userId: null, assignedAt: null }),
+    "DELETE /api/session/prewarm_1": refusing(503, "The store is away."),
+  });
+  fireEvent.click(await screen.findByRole("button", { name: "End session" }));
+  expect((await screen.findByRole("alert")).textContent).toContain("The store is away.");
+});

@@ -1,0 +1,128 @@
+/** What the admin's part of the API answers. Times are Unix seconds, unless a name ends in Ms. */
+
+import type { Marks, Session } from "../../lib/types";
+
+export interface Part {
+  ok: boolean;
+  detail: string;
+}
+
+export interface Health {
+  status: "healthy" | "unhealthy";
+  reason: string | null;
+  parts: Record<string, Part>;
+}
+
+export interface Pool {
+  target: number;
+  ready: number;
+  starting: number;
+  converged: boolean;
+  waiting: number;
+  max: number;
+}
+
+export interface SessionCounts {
+  ready: number;
+  starting: number;
+  active: number;
+  pool: number;
+  total: number;
+}
+
+export interface Capacity {
+  current: number;
+  max: number;
+  available: number;
+}
+
+export interface Host {
+  host: string;
+  alive: boolean;
+  draining: boolean;
+  heartbeatAgeS: number;
+  startedAt: number | null;
+  agents: number;
+  warm: number;
+  capacity: number;
+  memoryTotalBytes: number;
+  memoryAvailableBytes: number;
+  agentPrivateBytes: number;
+  zygote: string;
+  version: string;
+  /** The machine's one-minute load average, where the host reports it. */
+  load?: number | null;
+}
+
+export interface Waiting {
+  sessionId: string;
+  userId: string | null;
+  position: number;
+  waitingS: number;
+}
+
+/** Everything but the health is null while Redis is away. */
+export interface Overview {
+  at: number;
+  health: Health;
+  pool: Pool | null;
+  sessions: SessionCounts | null;
+  capacity: Capacity | null;
+  stats: { totalSpawned: number; totalAssigned: number } | null;
+  hosts: Host[] | null;
+  queue: Waiting[] | null;
+  version: string;
+}
+
+export interface Sample {
+  at: number;
+  ready: number;
+  target: number;
+  starting: number;
+  active: number;
+  waiting: number;
+  warmHitRate: number | null;
+  startP50Ms: number | null;
+  startP95Ms: number | null;
+  spawnP50Ms: number | null;
+  refillLagMs: number | null;
+}
+
+export interface History {
+  everyS: number;
+  samples: Sample[];
+}
+
+export interface SessionsChanged {
+  ids: string[];
+  /** More changed than are named. */
+  more: boolean;
+}
+
+export interface SessionsPage {
+  sessions: Session[];
+  cursor: string | null;
+}
+
+export interface LifeEvent {
+  name: string;
+  at: number;
+}
+
+export interface LifeTurn {
+  role: "user" | "assistant";
+  at: number;
+  latencyMs: number | null;
+  interrupted: boolean;
+  characters: number;
+}
+
+export interface Life {
+  events: LifeEvent[];
+  turns: LifeTurn[];
+  click: { marks: Marks } | Marks | null;
+  endReason: string | null;
+  error: string | null;
+}
+
+export type LogLine = Record<string, unknown>;

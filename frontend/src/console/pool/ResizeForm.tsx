@@ -1,0 +1,89 @@
+import { type SyntheticEvent, useId, useState } from "react";
+
+import { duration } from "../../lib/format";
+import { Button, IconButton, MinusIcon, PlusIcon } from "../../ui";
+import { useStore } from "../data/store";
+import type { Pool } from "../data/types";
+import { useNowMs } from "../live/clock";
+import { useConsole } from "../shell/context";
+import { progressOf, type ResizeState, sizeOf } from "./resize";
+
+export function ResizeForm({ pool }: { pool: Pool }) {
+  const { resize } = useConsole();
+  const state = useStore(resize, (value) => value);
+  const [typed, setTyped] = useState<string | null>(null);
+  const [error, setError] = useState<string | null>(null);
+  const id = useId();
+  const value = typed ?? String(pool.target);
+  const parsed = sizeOf(value, pool.max);
+
+  const step = (by: number): void => {
+    const from = "size" in parsed ? parsed.size : pool.target;
+    setTyped(String(Math.min(pool.max, Math.max(0, from + by))));
+    setError(null);
+  };
+
+  const onSubmit = (event: SyntheticEvent): void => {
+    event.preventDefault();
+    if ("error" in parsed) {
+      setError(parsed.error);
+      return;
+    }
+    setError(null);
+    setTyped(null);
+    void resize.to(parsed.size);
+  };
+
+  return (
+    <form className="c-resize" onSubmit={onSubmit} noValidate data-state={state.step}>
+      <label htmlFor={id} className="gr-field-label">
+        Pool size
+      </label>
+      <div className="c-resize-row">
+        <div className="c-stepper">
+          <IconButton variant="ghost" size="sm" label="One less" icon={<MinusIcon />} onClick={() => step(-1)} />
+          <input
+            id={id}
+            inputMode="numeric"
+            autoComplete="off"
+            value={value}
+            onChange={(event) => setTyped(event.target.value)}
+            aria-invalid={error ? true : undefined}
+            aria-describedby={`${id}-hint`}
+          />
+          <IconButton variant="ghost" size="sm" label="One more" icon={<PlusIcon />} onClick={() => step(1)} />
+        </div>
+        <Button type="submit" variant={typed === null ? "secondary" : "primary"} busy={state.step === "sending"}>
+          Resize
+        </Button>
+      </div>
+      <Progress state={state} pool={pool} />
+      <p className="c-hint" id={`${id}-hint`}>
+        Shrinking ends waiting agents only, never a call.
+      </p>
+      <p className="c-resize-said" role="status" data-tone={error || state.step === "failed" ? "bad" : undefined}>
+        {error ?? said(state)}
+      </p>
+    </form>
+  );
+}
+
+function said(state: ResizeState): string {
+  if (state.step === "failed") return state.detail;
+  if (state.step === "done") return `${state.previous} → ${state.size}: converged in ${duration(state.tookMs / 1000)}.`;
+  return "";
+}
+
+function Progress({ state, pool }: { state: ResizeState; pool: Pool }) {
+  const nowMs = useNowMs();
+  if (state.step !== "moving") return null;
+  const seconds = Math.max(0, Math.floor((nowMs - state.askedAtMs) / 1000));
+  return (
+    <div className="c-progress">
+      <progress value={progressOf(state, pool)} aria-label={`Pool moving to ${state.size}`} />
+      <p>
+        {state.previous} → {state.size}: {pool.ready} ready, {pool.starting} starting · {seconds} s
+      </p>
+    </div>
+  );
+}

@@ -1,0 +1,61 @@
+import { useCallback, useLayoutEffect, useRef, useState } from "react";
+
+import { Button, ChevronDownIcon, classes } from "../ui";
+import type { Caption } from "./captions";
+
+/** Nearer to the end than this, the reader is taken along. */
+const NEAR_PX = 48;
+
+const SPEAKERS = { user: "You", assistant: "Agent" } as const;
+
+/** The conversation as a play's script. It scrolls along, unless the reader has scrolled back. */
+export function Script({ captions, empty }: { captions: readonly Caption[]; empty: string }) {
+  const list = useRef<HTMLDivElement>(null);
+  const [following, setFollowing] = useState(true);
+
+  const toEnd = useCallback(() => {
+    const element = list.current;
+    if (element) element.scrollTop = element.scrollHeight;
+  }, []);
+
+  useLayoutEffect(() => {
+    if (following) toEnd();
+  }, [captions, following, toEnd]);
+
+  function scrolled(): void {
+    const element = list.current;
+    if (element) setFollowing(element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX);
+  }
+
+  return (
+    <div className="gr-script">
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must scroll by keyboard too */}
+      <div ref={list} className="gr-script-scroll" onScroll={scrolled} role="log" aria-label="Captions" tabIndex={0}>
+        {captions.length === 0 ? <p className="gr-script-empty">{empty}</p> : null}
+        {captions.map((caption) => (
+          <Line key={caption.id} caption={caption} />
+        ))}
+      </div>
+      {following ? null : (
+        <Button
+          className="gr-script-latest"
+          variant="primary"
+          size="sm"
+          icon={<ChevronDownIcon />}
+          onClick={() => setFollowing(true)}
+        >
+          Latest
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Line({ caption }: { caption: Caption }) {
+  if (caption.role === "divider") return <p className="gr-script-divider">Another agent takes over</p>;
+  return (
+    <p className={classes("gr-line", `gr-line-${caption.role}`, !caption.final && "gr-line-interim")}>
+      <span className="gr-line-who">{SPEAKERS[caption.role]}</span> <span className="gr-line-text">{caption.text}</span>
+    </p>
+  );
+}

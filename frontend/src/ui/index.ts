@@ -1,0 +1,10 @@
+export * from "./Badge";
+export * from "./Button";
+export * from "./Card";
+export { classes } from "./classes";
+export * from "./Dialog";
+export * from "./Field";
+export * from "./icons";
+export * from "./Notice";
+export * from "./Select";
+export * from "./Spinner";
