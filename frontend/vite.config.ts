@@ -32,6 +32,7 @@ export default defineConfig({
     // the content security policy allows no inline script and no data: font
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 600,
     rolldownOptions: {
       input: ["index.html", "console.html"],
       // changes less often than the pages do: a browser that was here before has it

@@ -170,7 +170,8 @@ class _Run:
         command = _own_command()
         body = '{"userId": "me", "userName": "Me"}'
         lines = [
-            f"[bold green]Greenroom is ready:[/] {self._url}",
+            f"[bold green]Greenroom is ready:[/] {self._url}  (open it in a browser and talk)",
+            f"  operator console  {self._url}/console",
             f"  start a session   curl -s {self._url}/api/session/start"
             f" -H 'Content-Type: application/json' -d '{body}'",
             f'  talk to an agent  {command} talk --say "what time is it"',

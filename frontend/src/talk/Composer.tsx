@@ -33,7 +33,7 @@ export function Composer({ ready, onSend }: ComposerProps) {
         className="gr-composer-field"
         label="Message"
         hideLabel
-        placeholder={ready ? "Type instead of speaking" : "You can type as soon as you are connected"}
+        placeholder={ready ? "Type instead of speaking" : "Connecting…"}
         value={text}
         maxLength={TEXT_AT_MOST}
         autoComplete="off"

@@ -37,12 +37,24 @@ function painter(sound: Sound, active: boolean, thinking: boolean, calm: boolean
     if (active) {
       sound.bands("agent", voices.agent);
       sound.bands("microphone", voices.microphone);
+      soften(voices.agent);
+      soften(voices.microphone);
     }
     if (calm) for (const bands of Object.values(voices)) (bands as Float32Array).fill(mean(bands as Float32Array));
     else if (thinking) ponder(voices.agent, nowMs);
     glow += ((active ? 0.25 + mean(voices.agent) : 0) - glow) * (calm ? 1 : 0.12);
     draw(pen, voices, calm ? 0 : nowMs / 1400, glow);
   };
+}
+
+/** Neighbours share: what is drawn is a shape, not a chart. */
+function soften(bands: Float32Array): void {
+  let before = bands[0] ?? 0;
+  for (let band = 0; band < bands.length; band += 1) {
+    const tone = bands[band] ?? 0;
+    bands[band] = (before + 2 * tone + (bands[band + 1] ?? tone)) / 4;
+    before = tone;
+  }
 }
 
 /** No sound comes while the agent thinks: a slow wave says that it is not gone. */

@@ -1,13 +1,14 @@
 /** Drives the machine: performs what it asks for, and tells it what came of that. All it touches it is given. */
 
 import type { Marks } from "../lib/types";
-import { type Captions, divided, heard, NO_CAPTIONS, restored, settled } from "./captions";
+import { type Captions, NO_CAPTIONS } from "./captions";
 import { hasSession, step } from "./machine";
 import { RoomLink, type RoomLinkParts } from "./room-link";
 import { failureOf, type Sessions, type StartBody } from "./sessions";
 import { type Action, type CallEvent, type CallState, INITIAL, type Timer } from "./states";
 import { Stopwatch } from "./stopwatch";
 import { Store } from "./store";
+import { Transcript } from "./transcript";
 import type { Watch, WatchHandlers } from "./watch";
 
 export interface CallView {
@@ -37,14 +38,13 @@ export class Call {
   readonly #parts: CallParts;
   readonly #room: RoomLink;
   readonly #stopwatch: Stopwatch;
+  readonly #transcript: Transcript;
   readonly #timers = new Map<Timer, ReturnType<typeof setTimeout>>();
   readonly #checks: ReturnType<typeof setInterval>;
   #watch: Watch | null = null;
   #key = "";
   /** Goes up when a call is left: an answer to what was asked before that is not for the call after it. */
   #generation = 0;
-  #ids = 0;
-  #caughtUp = true;
 
   constructor(parts: CallParts) {
     this.#parts = parts;
@@ -63,6 +63,10 @@ export class Call {
       // figures for the operator: the call does not care whether they arrive
       report: (sessionId, marks) => void sessions.report(sessionId, marks).catch(() => undefined),
     });
+    this.#transcript = new Transcript({
+      turns: (sessionId) => sessions.turns(sessionId),
+      onChange: (captions) => this.view.set({ captions }),
+    });
     this.#room = new RoomLink({
       rooms,
       voice,
@@ -70,7 +74,7 @@ export class Call {
       memory,
       dispatch: (event) => this.#dispatch(event),
       onAudioBlocked: (audioBlocked) => this.view.set({ audioBlocked }),
-      onTranscript: (segment) => this.#caption((captions) => heard(captions, segment)),
+      onTranscript: (segment) => this.#transcript.heard(segment),
     });
     this.#checks = setInterval(() => this.#check(), CHECK_MS);
   }
@@ -87,7 +91,7 @@ export class Call {
     this.wake();
     // a session to go back to has its beginning behind it
     if (this.#state.sessionId === null) {
-      this.#caption(() => NO_CAPTIONS);
+      this.#transcript.clear();
       this.#stopwatch.click();
     }
     this.#dispatch({ type: "click" });
@@ -99,8 +103,7 @@ export class Call {
   sendText = async (text: string): Promise<boolean> => {
     const trimmed = text.trim();
     if (!trimmed || !(await this.#room.sendText(trimmed))) return false;
-    const id = this.#id("typed");
-    this.#caption((captions) => heard(captions, { id, role: "user", text: trimmed, final: true }));
+    this.#transcript.typed(trimmed);
     return true;
   };
 
@@ -142,7 +145,7 @@ export class Call {
     const [call, actions] = step(before, event, moment);
     this.view.set({ call });
     for (const action of actions) (this.#doers[action.do] as (action: Action) => void)(action);
-    this.#catchUp(before, call);
+    this.#transcript.catchUp(before, call);
   }
 
   readonly #doers: Doers = {
@@ -164,13 +167,13 @@ export class Call {
       void this.#ask(sessions.token(sessionId, request().userName), (join) => ({ type: "token", join }), "tokenFailed");
     },
     join: ({ join }) => {
-      this.#caption(settled);
+      this.#transcript.settle();
       void this.#room.join(join);
     },
-    loadTurns: ({ sessionId }) => void this.#loadTurns(sessionId),
+    loadTurns: ({ sessionId }) => void this.#transcript.load(sessionId),
     endSession: ({ sessionId }) => this.#giveBack(sessionId),
     leave: () => this.#leave(),
-    divide: () => this.#caption((captions) => divided(captions, this.#id("divider"))),
+    divide: () => this.#transcript.divide(),
     report: () => this.#stopwatch.stop(),
     after: ({ timer, ms }) => this.#after(timer, ms),
     stopTimer: ({ timer }) => clearTimeout(this.#timers.get(timer)),
@@ -203,25 +206,6 @@ export class Call {
     if (generation === this.#generation) this.#dispatch(next);
   }
 
-  async #loadTurns(sessionId: string): Promise<void> {
-    const generation = this.#generation;
-    // what is being said just now becomes a turn when it is finished
-    this.#caughtUp = false;
-    try {
-      const turns = await this.#parts.sessions.turns(sessionId);
-      if (generation === this.#generation) this.#caption((captions) => restored(captions, turns));
-    } catch {
-      // the conversation goes on without its past
-    }
-  }
-
-  /** The agent finished a sentence whose beginning was said while the page was away. */
-  #catchUp(before: CallState, now: CallState): void {
-    if (this.#caughtUp || before.agentState !== "speaking" || now.agentState !== "listening" || !now.sessionId) return;
-    void this.#loadTurns(now.sessionId);
-    this.#caughtUp = true;
-  }
-
   /** If it does not get through, the server notices that nobody is there. */
   #giveBack(sessionId: string): void {
     this.#parts.sessions.end(sessionId).catch(() => undefined);
@@ -251,15 +235,6 @@ export class Call {
     this.#watch?.stop();
     this.#watch = null;
     this.#room.close();
-    this.#caption(settled);
-  }
-
-  #caption(change: (captions: Captions) => Captions): void {
-    this.view.set({ captions: change(this.view.get().captions) });
-  }
-
-  #id(kind: string): string {
-    this.#ids += 1;
-    return `${kind}-${this.#ids}`;
+    this.#transcript.leave();
   }
 }

@@ -14,13 +14,14 @@ export interface Pen {
   userColour: string;
 }
 
-const POINTS = 120;
+const POINTS = 180;
+const PETALS = 3;
 
 /** `turn` goes up slowly with time: the shape is never quite at rest. `glow` is 0 to 1. */
 export function draw(pen: Pen, voices: Voices, turn: number, glow: number): void {
   const { context, size } = pen;
   const middle = size / 2;
-  const radius = size * 0.26;
+  const radius = size * 0.24;
   context.clearRect(0, 0, size, size);
   for (const layer of [3, 2, 1, 0]) {
     const reach = radius * (1 + layer * (0.1 + 0.05 * glow));
@@ -29,25 +30,25 @@ export function draw(pen: Pen, voices: Voices, turn: number, glow: number): void
     outline(
       context,
       middle,
-      (angle) => reach + swell(voices.agent, angle, turn * (1 + layer * 0.3)) * radius * (0.5 + layer * 0.22),
+      (angle) => reach + swell(voices.agent, angle, turn * (1 + layer * 0.3)) * radius * (0.26 + layer * 0.1),
     );
     context.fill();
   }
   context.globalAlpha = 0.9;
   context.strokeStyle = pen.userColour;
   context.lineWidth = Math.max(1.5, size * 0.006);
-  outline(context, middle, (angle) => radius * 1.52 + swell(voices.microphone, angle, -turn) * radius * 0.45);
+  outline(context, middle, (angle) => radius * 1.52 + swell(voices.microphone, angle, -turn) * radius * 0.3);
   context.stroke();
   context.globalAlpha = 1;
 }
 
-/** How far the tone at this angle pushes outwards. Low tones are below, high ones above, the same on both sides. */
+/** How far the tones push outwards at this angle: three petals, each from low tones at its tip to high at its foot. */
 export function swell(bands: Float32Array, angle: number, turn: number): number {
-  const place = (Math.abs(wrapped(angle)) / Math.PI) * (bands.length - 1);
+  const place = (Math.abs(wrapped(angle * PETALS + turn * 0.4)) / Math.PI) * (bands.length - 1);
   const below = Math.floor(place);
   const share = smooth(place - below);
   const tone = (bands[below] ?? 0) * (1 - share) + (bands[below + 1] ?? 0) * share;
-  return tone * 0.85 + 0.025 * Math.sin(angle * 3 + turn) + 0.018 * Math.sin(angle * 5 - turn * 1.7);
+  return tone + 0.03 * Math.sin(angle * 3 + turn) + 0.02 * Math.sin(angle * 5 - turn * 1.7);
 }
 
 function shaded({ context, size, lightColour, agentColour }: Pen, radius: number): CanvasGradient {
@@ -70,8 +71,9 @@ function outline(context: CanvasRenderingContext2D, middle: number, distance: (a
   context.closePath();
 }
 
+/** The same angle between -π and π. */
 function wrapped(angle: number): number {
-  return angle > Math.PI ? angle - 2 * Math.PI : angle;
+  return angle - 2 * Math.PI * Math.round(angle / (2 * Math.PI));
 }
 
 function smooth(share: number): number {

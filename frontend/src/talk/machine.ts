@@ -6,7 +6,19 @@
  */
 
 import type { Session } from "../lib/types";
-import { delayMs, failed, LEAVING, type Moment, over, settled, stay, TRIES_AT_MOST, tryAgain } from "./outcomes";
+import {
+  delayMs,
+  explained,
+  failed,
+  LEAVING,
+  type Moment,
+  over,
+  retry,
+  settled,
+  stay,
+  TRIES_AT_MOST,
+  tryAgain,
+} from "./outcomes";
 import {
   type Action,
   type AgentState,
@@ -141,17 +153,6 @@ function startFailed(state: CallState, failure: Failure, moment: Moment): Step {
   ];
 }
 
-/** It is time, or there is a reason to hope: the network is back. LiveKit's own tries are overtaken by a new join. */
-function retry(state: CallState): Step {
-  if (state.phase === "holding") return [{ ...state, phase: "starting" }, [{ do: "start", anew: false }]];
-  const { sessionId } = state;
-  const waits = state.retryAtMs !== null || state.phase === "reconnecting";
-  if (sessionId === null || state.inRoom || !waits) return stay(state);
-  const next: CallState = { ...state, retryAtMs: null };
-  if (state.phase === "resuming") return [next, [{ do: "look", sessionId }]];
-  return state.phase === "queued" ? stay(state) : [next, [{ do: "fetchToken", sessionId }]];
-}
-
 function sessionSeen(state: CallState, session: Session): Step {
   if (session.sessionId !== state.sessionId) return stay(state);
   switch (session.status) {
@@ -194,7 +195,7 @@ function took(sessionId: string): readonly Action[] {
 
 /** The session failed: another one is started in its place, but not for ever. */
 function broken(state: CallState, session: Session): Step {
-  const [code, words] = split(session.error);
+  const [code, words] = explained(session.error);
   if (state.restarts >= RESTARTS_AT_MOST)
     return failed({ ...state, sessionId: null }, { code, detail: words, retryAfterS: null, final: true });
   const next: CallState = { ...INITIAL, phase: "starting", restarts: state.restarts + 1, mended: "restarted" };
@@ -244,10 +245,4 @@ function agentMissing(state: CallState): Step {
   const failure: Failure = { code: "agent_failed", detail: "", retryAfterS: null, final: true };
   const [next, actions] = failed({ ...state, sessionId: null }, failure);
   return [next, state.sessionId ? [...actions, { do: "endSession", sessionId: state.sessionId }] : actions];
-}
-
-function split(error: string | null): [code: string, words: string] {
-  const colon = error?.indexOf(": ") ?? -1;
-  if (error === null || colon < 0) return ["agent_failed", error ?? ""];
-  return [error.slice(0, colon), error.slice(colon + 2)];
 }

@@ -64,7 +64,25 @@ export function tryAgain(state: CallState, failure: Failure, moment: Moment): St
   return settled(next, [{ do: "after", timer: "retry", ms }]);
 }
 
+/** It is time, or there is a reason to hope: the network is back. LiveKit's own tries are overtaken by a new join. */
+export function retry(state: CallState): Step {
+  if (state.phase === "holding") return [{ ...state, phase: "starting" }, [{ do: "start", anew: false }]];
+  const { sessionId } = state;
+  const waits = state.retryAtMs !== null || state.phase === "reconnecting";
+  if (sessionId === null || state.inRoom || !waits) return stay(state);
+  const next: CallState = { ...state, retryAtMs: null };
+  if (state.phase === "resuming") return [next, [{ do: "look", sessionId }]];
+  return state.phase === "queued" ? stay(state) : [next, [{ do: "fetchToken", sessionId }]];
+}
+
 export function delayMs(attempt: number, failure: Failure, { random }: Moment): number {
   if (failure.retryAfterS !== null) return failure.retryAfterS * 1000 + Math.round(random * 500);
   return Math.round(Math.min(BACKOFF_AT_MOST_MS, BACKOFF_MS * 2 ** (attempt - 1)) * (0.5 + random / 2));
+}
+
+/** A session's error as its two parts: "code: words". */
+export function explained(error: string | null): [code: string, words: string] {
+  const colon = error?.indexOf(": ") ?? -1;
+  if (error === null || colon < 0) return ["agent_failed", error ?? ""];
+  return [error.slice(0, colon), error.slice(colon + 2)];
 }

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
-import { swell } from "./draw";
+import { draw, swell } from "./draw";
 import { tabMemory } from "./memory";
 import { troubleOf } from "./microphone";
 import { listened, NO_SILENCE, SILENT_FOR_MS, SILENT_LEVEL } from "./silence";
@@ -132,12 +132,30 @@ describe("a microphone's trouble", () => {
 });
 
 describe("the visualiser's shape", () => {
-  it("swells where the tone is, the same on both sides", () => {
+  it("swells where the tone is: the same in each of its three petals, on both sides", () => {
     const bands = new Float32Array([0, 0, 1, 0, 0]);
     const quiet = new Float32Array(5);
     const grown = (angle: number): number => swell(bands, angle, 0) - swell(quiet, angle, 0);
-    expect(grown(Math.PI / 2)).toBeCloseTo(0.85);
-    expect(grown(2 * Math.PI - Math.PI / 2)).toBeCloseTo(0.85);
-    expect(grown(0)).toBe(0);
+    const half = Math.PI / 6;
+    const petal = (2 * Math.PI) / 3;
+    for (const angle of [half, -half, petal + half, 2 * petal - half]) expect(grown(angle)).toBeCloseTo(1);
+    expect(grown(0)).toBeCloseTo(0);
+  });
+
+  it("stays within its place, however loud it is", () => {
+    const loud = new Float32Array(14).fill(1);
+    const reach: number[] = [];
+    const context = {
+      clearRect: () => undefined,
+      beginPath: () => undefined,
+      closePath: () => undefined,
+      fill: () => undefined,
+      stroke: () => undefined,
+      createRadialGradient: () => ({ addColorStop: () => undefined }),
+      lineTo: (x: number, y: number) => reach.push(Math.hypot(x - 50, y - 50)),
+    } as unknown as CanvasRenderingContext2D;
+    const pen = { context, size: 100, agentColour: "", lightColour: "", userColour: "" };
+    draw(pen, { agent: loud, microphone: loud }, 1, 1);
+    expect(Math.max(...reach)).toBeLessThanOrEqual(50);
   });
 });

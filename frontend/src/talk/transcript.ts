@@ -1,0 +1,79 @@
+/** Keeps the captions of a call up to date: what is heard and typed, and what was said while the page was away. */
+
+import type { Turn } from "../lib/types";
+import { type Captions, divided, heard, NO_CAPTIONS, restored, type Segment, settled } from "./captions";
+import type { CallState } from "./states";
+
+export interface TranscriptParts {
+  turns: (sessionId: string) => Promise<readonly Turn[]>;
+  onChange: (captions: Captions) => void;
+}
+
+export class Transcript {
+  readonly #parts: TranscriptParts;
+  #captions = NO_CAPTIONS;
+  #ids = 0;
+  #caughtUp = true;
+  /** Goes up when a call is left: turns that come after that are not of the next one. */
+  #turn = 0;
+
+  constructor(parts: TranscriptParts) {
+    this.#parts = parts;
+  }
+
+  clear(): void {
+    this.#set(NO_CAPTIONS);
+  }
+
+  heard(segment: Segment): void {
+    this.#set(heard(this.#captions, segment));
+  }
+
+  typed(text: string): void {
+    this.heard({ id: this.#id("typed"), role: "user", text, final: true });
+  }
+
+  /** Another agent takes over. */
+  divide(): void {
+    this.#set(divided(this.#captions, this.#id("divider")));
+  }
+
+  /** Its room is left for another one. */
+  settle(): void {
+    this.#set(settled(this.#captions));
+  }
+
+  leave(): void {
+    this.#turn += 1;
+    this.settle();
+  }
+
+  async load(sessionId: string): Promise<void> {
+    const turn = this.#turn;
+    // what is being said just now becomes a turn when it is finished
+    this.#caughtUp = false;
+    try {
+      const turns = await this.#parts.turns(sessionId);
+      if (turn === this.#turn) this.#set(restored(this.#captions, turns));
+    } catch {
+      // the conversation goes on without its past
+    }
+  }
+
+  /** The agent finished a sentence whose beginning was said while the page was away. */
+  catchUp(before: CallState, now: CallState): void {
+    if (this.#caughtUp || before.agentState !== "speaking" || now.agentState !== "listening" || !now.sessionId) return;
+    void this.load(now.sessionId);
+    this.#caughtUp = true;
+  }
+
+  #set(captions: Captions): void {
+    this.#captions = captions;
+    this.#parts.onChange(captions);
+  }
+
+  #id(kind: string): string {
+    this.#ids += 1;
+    return `${kind}-${this.#ids}`;
+  }
+}
