@@ -291,8 +291,10 @@ class _Microphone:
             samples, said = self._to_say.get_nowait()
             try:
                 await self._capture(samples)
+                ended_at = monotonic() + self._source.queued_duration
+                await self._source.wait_for_playout()
                 if not said.done():
-                    said.set_result(monotonic() + self._source.queued_duration - _tail_s(samples))
+                    said.set_result(ended_at - _tail_s(samples))
             finally:
                 said.cancel()  # of what was cut short by leaving
 

@@ -107,7 +107,7 @@ class Agents:
             agent = await self._agent_for(request)
             await self._in_room(agent, deadline, request.timeout_s)
         except ZygoteUnavailableError as error:
-            return Spawned(ok=False, code="zygote_unavailable", reason=str(error))
+            return Spawned(ok=False, code=error.code, reason=str(error))
         except AgentGoneError as error:
             return Spawned(ok=False, code="agent_died", reason=str(error))
         await self.reconcile(agent)

@@ -35,6 +35,14 @@ RESTART_S = (0.1, 1.0, 5.0, 15.0)
 class ZygoteUnavailableError(Exception):
     """The zygote is not there; the message says why."""
 
+    code = "zygote_unavailable"
+
+
+class ZygoteStartingError(ZygoteUnavailableError):
+    """It is being started: who waits a little longer has it."""
+
+    code = "host_unavailable"
+
 
 @dataclass(frozen=True)
 class ZygoteCommand:
@@ -93,7 +101,8 @@ class Zygote:
                 self._writer.write(request.model_copy(update={"requested_at": time.time()}).to_line())
                 return await future
         except TimeoutError:
-            raise ZygoteUnavailableError(f"the zygote is not ready ({self.status})") from None
+            kind = ZygoteStartingError if self.status == "starting" else ZygoteUnavailableError
+            raise kind(f"the zygote is not ready ({self.status})") from None
         finally:
             if self._forks.get(request.session_id) is future:
                 del self._forks[request.session_id]

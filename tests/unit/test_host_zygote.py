@@ -199,8 +199,9 @@ async def test_a_message_that_is_none_of_its_own_is_passed_over(run) -> None:
 
 async def test_a_zygote_that_is_never_ready_is_not_waited_for_for_ever(run) -> None:
     async with run("time.sleep(600)\n") as state:
-        with pytest.raises(ZygoteUnavailableError, match="not ready"):
+        with pytest.raises(ZygoteUnavailableError, match="not ready") as raised:
             await state.zygote.fork(request(), SOON_S)
+        assert raised.value.code == "host_unavailable", "as a host that restarts: its spawns are tried for longer"
         assert state.zygote._forks == {}
 
 

@@ -67,7 +67,7 @@ function Conversation({ talk, view, calling }: { talk: Talk; view: CallView; cal
       <Notices view={view} voice={voiceView} onOpenMicrophone={openMicrophone} onStartAudio={call.startAudio} />
       {calling ? (
         <>
-          <Composer ready={view.call.inRoom} onSend={call.sendText} />
+          <Composer ready={isHeard(view.call)} onSend={call.sendText} />
           <Controls
             voice={voiceView}
             volume={view.volume}
@@ -95,6 +95,11 @@ function Aside({ talk, view }: { talk: Talk; view: CallView }) {
       onStartAudio={talk.call.startAudio}
     />
   );
+}
+
+/** Before its conversation has begun, an agent does not hear what is written to it. */
+function isHeard({ inRoom, agentHere, agentState }: CallState): boolean {
+  return inRoom && agentHere && agentState !== null && agentState !== "initializing";
 }
 
 function State({ call }: { call: CallState }) {
