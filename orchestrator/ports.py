@@ -41,8 +41,11 @@ class SessionStore(Protocol):
     async def claim(self, request: StartRequest, reply_id: str) -> Claimed | Queued | Answered | NoneReady:
         """Take a waiting agent for this caller and tell its host, at most one for a request key.
 
+        A request that did not come before counts against its rates, once however often it is sent.
+
         Raises:
             IdempotencyConflictError: the key was used with another body.
+            RateLimitedError: a rate is used up, or this user has as many sessions as one may have.
         """
 
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
@@ -62,6 +65,7 @@ class SessionStore(Protocol):
         Raises:
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the key was used with another body.
+            RateLimitedError: this user has as many sessions as one may have.
         """
 
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:

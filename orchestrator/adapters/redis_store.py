@@ -12,7 +12,18 @@ from contract.messages import Assignment, Turn
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.adapters.redis_lookup import records
-from orchestrator.adapters.redis_records import agent_args, chunks, parse_cursor, replayed, session_of, start_args
+from orchestrator.adapters.redis_records import (
+    agent_args,
+    chunks,
+    parse_cursor,
+    quotas_of,
+    rate_args,
+    replayed,
+    session_of,
+    start_args,
+    too_many,
+    too_many_at_once,
+)
 from orchestrator.domain.errors import AtCapacityError, InvalidRequestError, SessionNotFoundError
 from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
@@ -52,16 +63,25 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         reply = await self._scripts.again(
             "claim",
-            [keys.idempotency(request.request_key), keys.STATS_VACANCIES],
-            [*start_args(request), keys.reply(reply_id), self._claim_depth],
+            [
+                keys.idempotency(request.request_key),
+                keys.owned(request.owner),
+                keys.STATS_VACANCIES,
+                *(keys.limit(each.name, each.digest) for each in request.counted),
+            ],
+            [*start_args(request), keys.reply(reply_id), self._claim_depth, *rate_args(request)],
         )
         match reply:
-            case ["claimed", session_id, fence, host, at, refill]:
-                return Claimed(session_id, int(fence), host, float(at), refill == "1")
+            case ["claimed", session_id, fence, host, at, refill, left]:
+                return Claimed(session_id, int(fence), host, float(at), refill == "1", quotas=quotas_of(request, left))
             case ["queued", session_id]:
                 return Queued(session_id, dispatched=True, position=1, fresh=False)
-            case ["none"]:
-                return NoneReady()
+            case ["none", left]:
+                return NoneReady(quotas_of(request, left))
+            case ["limited", place, left]:
+                raise too_many(request, int(place), left)
+            case ["crowded"]:
+                raise too_many_at_once(request)
         return replayed(reply)
 
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
@@ -86,7 +106,7 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         reply = await self._scripts.again(
             "reserve_cold",
-            [keys.session(session_id), keys.idempotency(request.request_key)],
+            [keys.session(session_id), keys.idempotency(request.request_key), keys.owned(request.owner)],
             [
                 session_id,
                 *start_args(request),
@@ -101,6 +121,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["crowded"]:
+                raise too_many_at_once(request)
         return replayed(reply)
 
     # --- spawning --------------------------------------------------------------------------------------
