@@ -18,7 +18,10 @@ pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, que
 pool:target             string  for ever   resize                      plan, GET /api/pool
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day      host, each heartbeat        claim (lease), API
+host:<id>               hash    a day past host, each heartbeat;       claim (lease), API
+                                a beat; a  API: drain
+                                week while
+                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
 host:<id>:commands      stream  ~1000      claim, finish, API          that host
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
@@ -109,6 +112,18 @@ SESSION_FIELDS = {
     "tokenAt": "a token was last made at",
     "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
+
+HOST_FIELDS = {
+    "leaseUntil": "until when its waiting agents are handed out",
+    "heartbeatAt": "it last reported at",
+    "draining": "1 while it is out of claims and starts nothing",
+    "drainingSince": "since when",
+    "drainingBy": "operator, or stop: then its next daemon takes it back",
+}
+
+
+HOST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+"""It is part of keys, of a queue's name and of addresses."""
 
 
 def session(session_id: str) -> str:

@@ -151,6 +151,8 @@ class HostReport:
     zygote: str
     """``ready``, ``starting`` or ``failed: why``."""
     version: str
+    drained: bool = False
+    """It drains, and has no agent left."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,19 @@ class HostView:
     heartbeat_age_s: float
     draining: bool
     fields: Mapping[str, str]
+    draining_since: float | None = None
+    drained: bool = False
+    """It drains and has no agent left: as it says itself, or while it is away, as the store knows."""
+
+
+@dataclass(frozen=True)
+class DrainOrder:
+    """What a host hears with its heartbeat: to drain."""
+
+    for_s: float
+    """How long it has been draining."""
+    by_stop: bool
+    """It was for a stop of the host, and not an operator's."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
 
@@ -97,6 +98,10 @@ class Settings(BaseSettings):
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
+    """A call that is not over by then is ended, when its host drains."""
+    drain_on_term: bool = False
+    """SIGTERM means that the machine is being stopped: the host lets its calls end first."""
 
     # Who may
     admin_token: SecretStr | None = None
@@ -153,7 +158,7 @@ class Settings(BaseSettings):
     @field_validator("host_id")
     @classmethod
     def _host_name(cls, value: str) -> str:
-        return _check_form(value, r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, underscores and hyphens")
+        return _check_form(value, HOST_ID_PATTERN, "1 to 64 letters, digits, dots, underscores and hyphens")
 
     @field_validator("agent")
     @classmethod

@@ -24,6 +24,8 @@ ADMIN_CALLS = [
     ("POST", "/api/pool/resize", {"size": 1}),
     ("GET", "/api/sessions", None),
     ("GET", "/api/hosts", None),
+    ("POST", "/api/hosts/h1/drain", None),
+    ("POST", "/api/hosts/h1/undrain", None),
     ("GET", "/api/events", None),
     ("GET", "/api/pool/history", None),
     ("GET", "/api/session/prewarm_00000000000000000000000000000000/life", None),
@@ -254,7 +256,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
     }
-    assert len(operations) == 20
+    assert len(operations) == 22
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue

@@ -60,6 +60,20 @@ local function lease_is_fresh(host)
   return lease[1] and tonumber(lease[1]) > NOW and lease[2] ~= '1'
 end
 
+local function drains(host)
+  return redis.call('HGET', host_key(host), 'draining') == '1'
+end
+
+-- Whether a spawn would find no host: one drains, and no other is alive. One that restarts is waited for.
+local function all_drain(hosts)
+  local one = false
+  for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
+    if lease_is_fresh(host) then return false end
+    one = one or drains(host)
+  end
+  return one
+end
+
 local function refill_is_due()
   return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
 end
