@@ -73,6 +73,8 @@ def _measure_greenroom(server: RedisServer, folder: Path) -> tuple[float, list[f
     settings = {
         "REDIS_URL": server.url, "LIVEKIT_API_KEY": LIVEKIT_KEY, "LIVEKIT_API_SECRET": LIVEKIT_SECRET,
         "GREENROOM_HOME": str(folder), "MAX_BOTS": "10000", "LOG_LEVEL": "warning",
+        # As by default, with room for all of one caller's starts.
+        "START_LIMIT_USER": "20/minute", "START_LIMIT_IP": "10000/second",
     }  # fmt: skip
     try:
         with _serving("orchestrator.api.app:create_app", settings) as url:

@@ -18,9 +18,15 @@ pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, que
 pool:target             string  for ever   resize                      plan, GET /api/pool
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day      host, each heartbeat        claim (lease), API
+host:<id>               hash    a day past host, each heartbeat;       claim (lease), API
+                                a beat; a  API: drain
+                                week while
+                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
 host:<id>:commands      stream  ~1000      claim, finish, API          that host
+limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
+user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
+                                           finish (Lua)                a user has, where that is limited
 reply:<request id>      list    10 s       host                        the API request that waits on it
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
@@ -102,9 +108,22 @@ SESSION_FIELDS = {
     "attempts": "spawn tries begun",
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
+    "owner": "digest of who called for whom; absent where a user may have any number of sessions",
     "tokenAt": "a token was last made at",
     "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
+
+HOST_FIELDS = {
+    "leaseUntil": "until when its waiting agents are handed out",
+    "heartbeatAt": "it last reported at",
+    "draining": "1 while it is out of claims and starts nothing",
+    "drainingSince": "since when",
+    "drainingBy": "operator, or stop: then its next daemon takes it back",
+}
+
+
+HOST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+"""It is part of keys, of a queue's name and of addresses."""
 
 
 def session(session_id: str) -> str:
@@ -147,10 +166,23 @@ def idempotency(digest: str) -> str:
     return f"idem:{digest}"
 
 
+def limit(name: str, digest: str) -> str:
+    """What counts against one rate: ``name`` is the policy's, the digest says whose."""
+    return f"limit:{name}:{digest}"
+
+
+def owned(owner: str) -> str:
+    """The live sessions of one user."""
+    return f"user:{owner}:sessions"
+
+
 def lock(name: str) -> str:
     """One maintenance job's lock."""
     return f"lock:{name}"
 
+
+OWNED_S = 604_800
+"""A week: no setting lets a session last longer."""
 
 SHARED = (
     POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING,

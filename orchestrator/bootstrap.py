@@ -20,6 +20,7 @@ from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.ports import TaskQueue
 from orchestrator.records import Limits
+from orchestrator.services.drain import DrainHost
 from orchestrator.services.health import Health
 from orchestrator.services.overview import Overview
 from orchestrator.services.pool import KeepPool, ReapAges
@@ -156,6 +157,11 @@ class Container:
         )
 
     @cached_property
+    def drain(self) -> DrainHost:
+        """Take hosts out, and put them back."""
+        return DrainHost(self.hosts, self.store, self.queue)
+
+    @cached_property
     def overview(self) -> Overview:
         """What an operator sees at a glance."""
         return Overview(self.health, self.lookup, self.statistics)
@@ -168,6 +174,8 @@ class Container:
             self.rooms,
             self.local_host,
             self.pool,
+            self.queue,
+            host_id=self.settings.host_id,
             timeout_s=self.settings.spawn_timeout_s,
             deadline_s=self.limits.spawn_deadline_s,
         )

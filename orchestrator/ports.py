@@ -14,6 +14,7 @@ from orchestrator.records import (
     Answered,
     Claimed,
     Counts,
+    DrainOrder,
     Finished,
     HostReply,
     HostReport,
@@ -41,8 +42,11 @@ class SessionStore(Protocol):
     async def claim(self, request: StartRequest, reply_id: str) -> Claimed | Queued | Answered | NoneReady:
         """Take a waiting agent for this caller and tell its host, at most one for a request key.
 
+        A request that did not come before counts against its rates, once however often it is sent.
+
         Raises:
             IdempotencyConflictError: the key was used with another body.
+            RateLimitedError: a rate is used up, or this user has as many sessions as one may have.
         """
 
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
@@ -62,6 +66,7 @@ class SessionStore(Protocol):
         Raises:
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the key was used with another body.
+            RateLimitedError: this user has as many sessions as one may have.
         """
 
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
@@ -73,8 +78,19 @@ class SessionStore(Protocol):
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
 
-    async def begin_spawn(self, session_id: str, deadline_s: float) -> int:
-        """Count one try; 0 when the session no longer needs an agent, or waits for capacity."""
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
+        """Count one try on this host; 0 when the session no longer needs an agent, or waits for capacity.
+
+        Raises:
+            HostDrainingError: the host drains; nothing was counted.
+        """
+
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
+        """Take a spawn back that a draining host does not do, and the try if one was counted.
+
+        Returns whether it is to be queued again, for another host. Where all hosts drain, a user's session waits in
+        its place for one, and one for the pool is ended.
+        """
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """Bring the store in line with a living agent: newly ready, changed, or seen again after an outage."""
@@ -93,6 +109,9 @@ class SessionStore(Protocol):
 
     async def retire(self, count: int, reason: str) -> list[str]:
         """Take agents out of the pool and end them; returns their ids."""
+
+    async def retire_warm(self, host: str) -> list[str]:
+        """End the agents that wait on this host, if it drains; returns their ids."""
 
     async def owned_by(self, host: str) -> set[str]:
         """Live sessions that the store believes this host to run."""
@@ -218,8 +237,27 @@ class Changes(Protocol):
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
-        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
+    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh.
+
+        Returns whether, and for how long, it is to drain.
+        """
+
+    async def drain(self, host: str, *, by_stop: bool = False) -> None:
+        """Take a host out of claims and spawns, until ``undrain``, also while it is away; it looks at once.
+
+        Drained for a stop (``by_stop``), its next daemon takes it back by itself.
+
+        Raises:
+            HostNotFoundError: there is none with this id.
+        """
+
+    async def undrain(self, host: str) -> None:
+        """Put it back.
+
+        Raises:
+            HostNotFoundError: there is none with this id.
+        """
 
     async def sign_off(self, host: str) -> None:
         """End a host's lease at once."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from contract.messages import Assignment
 from contract.states import SessionState
+from orchestrator.domain.limits import Counted, Quota
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class StartRequest:
     body_digest: str
     keep_s: float
     """How long the outcome is kept."""
+    counted: Sequence[Counted] = ()
+    """The rates that it counts against."""
+    owner: str = ""
+    """Digest of who calls for whom: what ``most_sessions`` is counted by."""
+    most_sessions: int = 0
+    """How many sessions this user may have at once; 0 for any number."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Claimed:
     assigned_at: float
     refill: bool
     """Whether this claim should trigger a refill: none is on its way."""
+    quotas: Sequence[Quota] = ()
+    """What is left of the request's rates; empty where it came again."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,9 @@ class Answered:
 @dataclass(frozen=True)
 class NoneReady:
     """The pool is empty."""
+
+    quotas: Sequence[Quota] = ()
+    """As in ``Claimed``."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,8 @@ class HostReport:
     zygote: str
     """``ready``, ``starting`` or ``failed: why``."""
     version: str
+    drained: bool = False
+    """It drains, and has no agent left."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,19 @@ class HostView:
     heartbeat_age_s: float
     draining: bool
     fields: Mapping[str, str]
+    draining_since: float | None = None
+    drained: bool = False
+    """It drains and has no agent left: as it says itself, or while it is away, as the store knows."""
+
+
+@dataclass(frozen=True)
+class DrainOrder:
+    """What a host hears with its heartbeat: to drain."""
+
+    for_s: float
+    """How long it has been draining."""
+    by_stop: bool
+    """It was for a stop of the host, and not an operator's."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ import os
 import re
 import socket
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
+from orchestrator.domain.limits import Rate, parse_rate
 
 
 class SettingsError(Exception):
@@ -27,6 +30,14 @@ SHORTEST_KEY = 16
 """What is shorter can be guessed."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+def _rate(value: object) -> object:
+    return parse_rate(value) if isinstance(value, str) else value
+
+
+RateSetting = Annotated[Rate | None, NoDecode, BeforeValidator(_rate)]
+"""Written as ``20/minute``; None is no limit, written as ``0``."""
 
 
 class Settings(BaseSettings):
@@ -87,6 +98,10 @@ class Settings(BaseSettings):
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
+    """A call that is not over by then is ended, when its host drains."""
+    drain_on_term: bool = False
+    """SIGTERM means that the machine is being stopped: the host lets its calls end first."""
 
     # Who may
     admin_token: SecretStr | None = None
@@ -98,6 +113,18 @@ class Settings(BaseSettings):
     allowed_origins: CommaList = ()
     allow_client_prompts: bool = False
 
+    # How much
+    start_limit_user: RateSetting = Rate(20, 60)
+    """Starts of one user of one caller."""
+    start_limit_tenant: RateSetting = Rate(100, 60)
+    """Starts of one caller, by API key or JWT."""
+    start_limit_ip: RateSetting = Rate(100, 60)
+    """Starts from one address, of callers who present nothing."""
+    max_sessions_per_user: int = Field(default=0, ge=0, le=10_000)
+    """Sessions that one user may have at once; 0 for any number."""
+    trusted_proxies: CommaList = ()
+    """Networks whose ``X-Forwarded-For`` is believed."""
+
     # The request path
     ack_timeout_s: float = Field(default=0.25, gt=0, le=1.5)
     """How long an agent has to acknowledge a claim before the next one is tried; below Redis's own time-out."""
@@ -106,7 +133,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("api_keys", "allowed_origins", mode="before")
+    @field_validator("api_keys", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -131,7 +158,7 @@ class Settings(BaseSettings):
     @field_validator("host_id")
     @classmethod
     def _host_name(cls, value: str) -> str:
-        return _check_form(value, r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, underscores and hyphens")
+        return _check_form(value, HOST_ID_PATTERN, "1 to 64 letters, digits, dots, underscores and hyphens")
 
     @field_validator("agent")
     @classmethod
@@ -161,6 +188,16 @@ class Settings(BaseSettings):
             raise ValueError(f"each key should have {SHORTEST_KEY} characters at least")
         return values
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                ip_network(value)
+            except ValueError:
+                raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {value!r}") from None
+        return values
+
     @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
     @classmethod
     def _below_a_week(cls, value: float) -> float:
@@ -174,6 +211,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"PREWARM_POOL_SIZE should be at most MAX_BOTS ({self.max_bots}), not {self.prewarm_pool_size}"
             )
+        if self.jwt_secret and self.jwt_jwks_url:
+            raise ValueError("JWT_SECRET and JWT_JWKS_URL exclude each other: set what callers' tokens are signed by")
+        if (self.jwt_audience or self.jwt_issuer) and not (self.jwt_secret or self.jwt_jwks_url):
+            raise ValueError("JWT_AUDIENCE and JWT_ISSUER need JWT_SECRET or JWT_JWKS_URL: else no token is read")
         if self.heartbeat_s * 2 > self.host_lease_s:
             raise ValueError("HOST_LEASE_S should be at least twice HEARTBEAT_S")
         if (length := len(os.fsencode(self.host_socket))) > LONGEST_SOCKET_PATH:

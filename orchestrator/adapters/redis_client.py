@@ -89,16 +89,20 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
 
 
+USES = {"claim": ("_limits",), "reserve_cold": ("_limits",)}
+"""What is put before a script, after the prelude."""
+
+
 @cache
 def _source(name: str) -> str:
     folder = files("orchestrator.adapters") / "lua"
     allowed = ", ".join(f"['{a}>{b}'] = true" for a, targets in TRANSITIONS.items() for b in sorted(targets))
-    parts = (
+    constants = (
         f"local ALLOWED, CHANGED = {{{allowed}}}, '{keys.SESSION_CHANGED}'\n",
-        (folder / "_prelude.lua").read_text(),
-        (folder / f"{name}.lua").read_text(),
+        f"local OWNED_S = {keys.OWNED_S}\n",
     )
-    return "".join(parts)
+    parts = ("_prelude", *USES.get(name, ()), name)
+    return "".join((*constants, *((folder / f"{part}.lua").read_text() for part in parts)))
 
 
 class Scripts:

@@ -10,9 +10,12 @@ from typing import Any
 
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
-from orchestrator.domain.errors import HostUnavailableError
-from orchestrator.records import HostReply, HostReport, HostView
+from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
+from orchestrator.records import DrainOrder, HostReply, HostReport, HostView
 
+KEPT_S = 86_400
+KEPT_DRAINING_S = 604_800
+"""A machine that is drained to be mended is still drained when it is back within a week."""
 REPLY_TTL_S = 10
 LOGS_TIMEOUT_S = 1.5
 COMMANDS_AT_ONCE = 128
@@ -27,11 +30,25 @@ class RedisHosts:
 
     # --- heartbeats ------------------------------------------------------------------------------------
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
+    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
         """See ``ports.HostRegistry``."""
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
-        await self._scripts.again("heartbeat", own, [report.host, lease_s, *fields])
+        args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
+        now, draining, since, by = await self._scripts.again("heartbeat", own, args)
+        return DrainOrder(max(0.0, float(now) - float(since)), by == "stop") if draining == "1" else None
+
+    async def drain(self, host: str, *, by_stop: bool = False) -> None:
+        """See ``ports.HostRegistry``."""
+        await self._set_draining(host, "1", "stop" if by_stop else "operator")
+
+    async def undrain(self, host: str) -> None:
+        """See ``ports.HostRegistry``."""
+        await self._set_draining(host, "0", "")
+
+    async def _set_draining(self, host: str, wanted: str, by: str) -> None:
+        if not await self._scripts.again("drain", [keys.host(host)], [host, wanted, by, KEPT_DRAINING_S]):
+            raise HostNotFoundError
 
     async def sign_off(self, host: str) -> None:
         """See ``ports.HostRegistry``."""
@@ -47,9 +64,11 @@ class RedisHosts:
                 pipe.time()
                 for host in ids:
                     pipe.hgetall(keys.host(host))
+                    pipe.scard(keys.host_sessions(host))
                 (seconds, micros), *rows = await pipe.execute()
             now = seconds + micros / 1e6
-            return [_view(host, row, now) for host, row in zip(ids, rows, strict=True) if row]
+            found = zip(ids, rows[::2], rows[1::2], strict=True)
+            return [_view(host, row, sessions, now) for host, row, sessions in found if row]
 
         return await again(read)
 
@@ -109,13 +128,18 @@ class RedisHosts:
         await again(push)
 
 
-def _view(host: str, fields: Mapping[str, str], now: float) -> HostView:
+def _view(host: str, fields: Mapping[str, str], sessions: int, now: float) -> HostView:
+    alive = float(fields.get("leaseUntil", 0)) > now
+    draining = fields.get("draining") == "1"
+    since = fields.get("drainingSince")
     return HostView(
         host=host,
-        alive=float(fields.get("leaseUntil", 0)) > now,
+        alive=alive,
         heartbeat_age_s=round(max(0.0, now - float(fields.get("heartbeatAt", 0))), 3),
-        draining=fields.get("draining") == "1",
+        draining=draining,
         fields=fields,
+        draining_since=float(since) if draining and since else None,
+        drained=draining and sessions == 0 and (not alive or fields.get("drained") == "True"),
     )
 
 

@@ -8,13 +8,50 @@ from collections.abc import Mapping, Sequence
 
 from contract.states import SessionState
 from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
+from orchestrator.domain.limits import Quota, RateLimitedError
 from orchestrator.records import SPAWN_BOUNDS_S, AgentRecord, Answered, Sample, Session, StartRequest
+
+WHOSE = {"user": "user", "tenant": "API key or token", "ip": "address"}
 
 
 def start_args(request: StartRequest) -> list[object]:
     """What ``claim`` and ``reserve_cold`` are told of a start."""
     assignment = json.dumps(request.assignment, separators=(",", ":"))
-    return [request.body_digest, int(request.keep_s), request.user_id, request.user_name or "", assignment]
+    return [
+        request.body_digest, int(request.keep_s), request.user_id, request.user_name or "", assignment,
+        request.owner, request.most_sessions,
+    ]  # fmt: skip
+
+
+def rate_args(request: StartRequest) -> list[object]:
+    """What ``claim`` is told of the rates that a start counts against."""
+    rates = (part for each in request.counted for part in (each.rate.amount, each.rate.window_s))
+    return [request.request_key, *rates]
+
+
+def quotas_of(request: StartRequest, flat: Sequence[int]) -> tuple[Quota, ...]:
+    """What ``claim`` says is left of each rate."""
+    return tuple(
+        Quota(each.name, each.rate, int(flat[2 * i]), int(flat[2 * i + 1]))
+        for i, each in enumerate(request.counted)
+        if flat
+    )
+
+
+def too_many(request: StartRequest, place: int, flat: Sequence[int]) -> RateLimitedError:
+    """The rate in this place (from 1) is used up."""
+    quotas = quotas_of(request, flat)
+    spent = quotas[place - 1]
+    detail = f"{spent.rate.amount} starts in {spent.rate.window_s} s are the most for one {WHOSE[spent.name]}."
+    # What another rate lacks is to be waited for, too.
+    wait_s = max(quota.reset_s for quota in quotas if quota.remaining == 0)
+    return RateLimitedError(f"{detail} Try again in {wait_s} s.", retry_after_s=wait_s, quotas=quotas)
+
+
+def too_many_at_once(request: StartRequest) -> RateLimitedError:
+    """This user has as many sessions as one may have."""
+    most = request.most_sessions
+    return RateLimitedError(f"One user may have {most} session{'s' * (most > 1)} at once. End one of them first.")
 
 
 def replayed(reply: Sequence[str]) -> Answered:

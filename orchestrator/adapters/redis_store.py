@@ -12,8 +12,24 @@ from contract.messages import Assignment, Turn
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.adapters.redis_lookup import records
-from orchestrator.adapters.redis_records import agent_args, chunks, parse_cursor, replayed, session_of, start_args
-from orchestrator.domain.errors import AtCapacityError, InvalidRequestError, SessionNotFoundError
+from orchestrator.adapters.redis_records import (
+    agent_args,
+    chunks,
+    parse_cursor,
+    quotas_of,
+    rate_args,
+    replayed,
+    session_of,
+    start_args,
+    too_many,
+    too_many_at_once,
+)
+from orchestrator.domain.errors import (
+    AtCapacityError,
+    HostDrainingError,
+    InvalidRequestError,
+    SessionNotFoundError,
+)
 from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
     AgentRecord,
@@ -52,16 +68,25 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         reply = await self._scripts.again(
             "claim",
-            [keys.idempotency(request.request_key), keys.STATS_VACANCIES],
-            [*start_args(request), keys.reply(reply_id), self._claim_depth],
+            [
+                keys.idempotency(request.request_key),
+                keys.owned(request.owner),
+                keys.STATS_VACANCIES,
+                *(keys.limit(each.name, each.digest) for each in request.counted),
+            ],
+            [*start_args(request), keys.reply(reply_id), self._claim_depth, *rate_args(request)],
         )
         match reply:
-            case ["claimed", session_id, fence, host, at, refill]:
-                return Claimed(session_id, int(fence), host, float(at), refill == "1")
+            case ["claimed", session_id, fence, host, at, refill, left]:
+                return Claimed(session_id, int(fence), host, float(at), refill == "1", quotas=quotas_of(request, left))
             case ["queued", session_id]:
                 return Queued(session_id, dispatched=True, position=1, fresh=False)
-            case ["none"]:
-                return NoneReady()
+            case ["none", left]:
+                return NoneReady(quotas_of(request, left))
+            case ["limited", place, left]:
+                raise too_many(request, int(place), left)
+            case ["crowded"]:
+                raise too_many_at_once(request)
         return replayed(reply)
 
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
@@ -86,7 +111,12 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         reply = await self._scripts.again(
             "reserve_cold",
-            [keys.session(session_id), keys.idempotency(request.request_key)],
+            [
+                keys.session(session_id),
+                keys.idempotency(request.request_key),
+                keys.owned(request.owner),
+                keys.HOSTS,
+            ],
             [
                 session_id,
                 *start_args(request),
@@ -101,6 +131,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["crowded"]:
+                raise too_many_at_once(request)
         return replayed(reply)
 
     # --- spawning --------------------------------------------------------------------------------------
@@ -108,20 +140,29 @@ class RedisStore:
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id)], args))
+        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id), keys.HOSTS], args))
 
     async def dispatch(self, session_id: str, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("dispatch", [keys.session(session_id)], args))
+        return bool(await self._scripts.run("dispatch", [keys.session(session_id), keys.HOSTS], args))
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """See ``ports.SessionStore``."""
         return bool(await self._scripts.run("respawn", [keys.session(session_id)], [session_id, deadline_s]))
 
-    async def begin_spawn(self, session_id: str, deadline_s: float) -> int:
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
         """See ``ports.SessionStore``."""
-        return int(await self._scripts.run("begin_spawn", [keys.session(session_id)], [session_id, deadline_s]))
+        args = [session_id, deadline_s, host]
+        attempt = int(await self._scripts.run("begin_spawn", [keys.session(session_id)], args))
+        if attempt < 0:
+            raise HostDrainingError
+        return attempt
+
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
+        """See ``ports.SessionStore``."""
+        args = [session_id, deadline_s, "1" if counted else "0", "no host takes new sessions", self._record_s]
+        return bool(await self._scripts.run("give_back", [keys.session(session_id), keys.HOSTS], args))
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """See ``ports.SessionStore``."""
@@ -183,6 +224,11 @@ class RedisStore:
     async def retire(self, count: int, reason: str) -> list[str]:
         """See ``ports.SessionStore``."""
         return list(await self._scripts.run("retire", [], [count, reason, self._record_s]))
+
+    async def retire_warm(self, host: str) -> list[str]:
+        """See ``ports.SessionStore``."""
+        args = [host, "its host drains", self._record_s]
+        return list(await self._scripts.again("retire_warm", [keys.host_sessions(host)], args))
 
     async def owned_by(self, host: str) -> set[str]:
         """See ``ports.SessionStore``."""
@@ -293,7 +339,7 @@ class RedisStore:
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting = await self._scripts.again("snapshot")
+        ready, owned, spawning, waiting, can_spawn = await self._scripts.again("snapshot", [keys.HOSTS])
         return PoolSnapshot(
             ready=ready,
             owned=owned,
@@ -301,6 +347,7 @@ class RedisStore:
                 SpawnUnderWay(i, warm == "1", float(at), int(tries)) for i, at, warm, tries in chunks(spawning, 4)
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
+            can_spawn=can_spawn == 1,
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:

@@ -29,6 +29,7 @@ from orchestrator.api import (
     webhook,
 )
 from orchestrator.api.background import Background, ended
+from orchestrator.api.limits import StartLimits
 from orchestrator.api.live import Live
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.middleware import Guard, RequestContext
@@ -63,7 +64,16 @@ def create_app(container: Container | None = None) -> FastAPI:
     )
     streams, metrics = Streams(), Metrics()
     metrics.watch_streams(lambda: len(streams))
-    api = Api(container, Security(container.settings), metrics, Background(), streams, Live(container), StartLog())
+    api = Api(
+        container=container,
+        security=Security(container.settings),
+        metrics=metrics,
+        background=Background(),
+        streams=streams,
+        live=Live(container),
+        starts=StartLog(),
+        limits=StartLimits(container.settings),
+    )
     app.state.api = api
     for module in ROUTERS:
         app.include_router(module.router)
@@ -85,7 +95,7 @@ def _wrap(app: FastAPI, api: Api) -> None:
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"],
             max_age=600,
         )
     app.add_middleware(RequestContext, metrics=api.metrics)

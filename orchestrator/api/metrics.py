@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-StartOutcome = Literal["warm", "cold", "replayed", "rejected"]
-"""A request that was answered before, and came again, is ``replayed``."""
+StartOutcome = Literal["warm", "cold", "replayed", "limited", "rejected"]
+"""A request that was answered before, and came again, is ``replayed``; one too many is ``limited``."""
 
 START_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CLICK_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -56,7 +56,7 @@ class Metrics:
             "greenroom_http_requests", "Requests by route and status.", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
-        outcomes: tuple[StartOutcome, ...] = ("warm", "cold", "replayed", "rejected")
+        outcomes: tuple[StartOutcome, ...] = get_args(StartOutcome)
         self._by_outcome = {o: (self._starts.labels(o), self._start_seconds.labels(o)) for o in outcomes}
         self._by_request: dict[tuple[str, str, int], Counter] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.limits import quota_headers
 from orchestrator.api.validation import FieldError, InvalidFieldsError, explain
 from orchestrator.domain.errors import (
     BodyTooLargeError,
@@ -20,6 +21,7 @@ from orchestrator.domain.errors import (
     StoreUnavailableError,
     UnauthorizedError,
 )
+from orchestrator.domain.limits import RateLimitedError
 
 MEDIA_TYPE = "application/problem+json"
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -56,6 +58,8 @@ def problem_of(error: GreenroomError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTooLargeError):
         headers["Connection"] = "close"  # the rest of the body is not read
+    if isinstance(error, RateLimitedError):
+        headers |= quota_headers(error.quotas)
     errors = error.errors if isinstance(error, InvalidFieldsError) else None
     return problem(error.status, error.code, error.detail, headers=headers, errors=errors)
 
@@ -95,10 +99,14 @@ async def _http(_request: Request, error: Exception) -> Response:
     return problem(error.status_code, code, detail, headers=error.headers)
 
 
-def documented(*kinds: type[GreenroomError]) -> dict[int | str, dict[str, Any]]:
+ALWAYS: tuple[type[GreenroomError], ...] = (InvalidRequestError, StoreUnavailableError, GreenroomError)
+
+
+def documented(
+    *kinds: type[GreenroomError], always: Sequence[type[GreenroomError]] = ALWAYS
+) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may raise these, for the OpenAPI document."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    always: list[type[GreenroomError]] = [InvalidRequestError, StoreUnavailableError, GreenroomError]
     for kind in [*kinds, *always]:
         entry = by_status.setdefault(kind.status, {"description": "", "content": {MEDIA_TYPE: {
             "schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}}})  # fmt: skip

@@ -151,7 +151,9 @@ class HostAnswer(Part):
 
     host: str
     alive: bool
-    draining: bool
+    draining: bool = Field(description="It takes no new session; its calls go on.")
+    draining_since: float | None = None
+    drained: bool = Field(False, description="It drains, and no agent is left.")
     heartbeat_age_s: float
     started_at: float | None
     agents: int
@@ -162,6 +164,12 @@ class HostAnswer(Part):
     agent_private_bytes: int
     zygote: str
     version: str
+
+
+class OneHostAnswer(HostAnswer):
+    """A host, by its last heartbeat."""
+
+    success: Literal[True] = True
 
 
 class HostsAnswer(Answer):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any
 
 import jwt
@@ -91,7 +92,7 @@ class Security:
         try:
             key, algorithms = await self._jwt_key(token)
             claims = self._decode(token, key, algorithms)
-        except jwt.PyJWKClientConnectionError as error:
+        except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, JSONDecodeError) as error:
             raise IdentityUnavailableError from error
         except jwt.PyJWTError as error:
             raise UnauthorizedError(
@@ -104,7 +105,8 @@ class Security:
             return self._secret, ["HS256"]
         async with self._jwks_lock:  # many callers at once cause one fetch
             key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
-        return key.key, PUBLIC_KEY_ALGORITHMS
+        # The key with its algorithm: a token that names another one is refused, not tried with a key of another kind.
+        return key, PUBLIC_KEY_ALGORITHMS
 
     def _decode(self, token: str, key: Any, algorithms: list[str]) -> dict[str, Any]:
         return jwt.decode(

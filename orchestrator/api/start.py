@@ -11,9 +11,10 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from structlog.contextvars import bind_contextvars
 
-from orchestrator.api import problems, requests, schemas
+from orchestrator.api import limits, problems, requests, schemas
 from orchestrator.api.dependencies import CALLER
 from orchestrator.api.joins import join_of, with_token
+from orchestrator.api.metrics import StartOutcome
 from orchestrator.api.requests import StartBody
 from orchestrator.api.state import Api, api_of, timely
 from orchestrator.api.validation import FieldError, InvalidFieldsError, parsed
@@ -25,6 +26,7 @@ from orchestrator.domain.errors import (
     PromptNotAllowedError,
     UnauthorizedError,
 )
+from orchestrator.domain.limits import RateLimitedError
 from orchestrator.records import Answered, StartRequest
 from orchestrator.services.start import Handed, Starting, request_digests
 
@@ -68,7 +70,13 @@ class _Kept:
     response_model=schemas.ReadyAnswer,
     response_description="An agent was waiting",
     responses={
-        202: {"model": schemas.StartingAnswer, "description": "None was; one is being started"},
+        **limits.documented(
+            {
+                200: {},
+                202: {"model": schemas.StartingAnswer, "description": "None was; one is being started"},
+                **problems.documented(RateLimitedError, always=()),
+            }
+        ),
         **problems.documented(
             UnauthorizedError,
             PromptNotAllowedError,
@@ -86,11 +94,12 @@ async def start_session(request: Request) -> Response:
     try:
         start = await _read(api, request)
         kept, outcome = await timely(_run(api, start, began))
-    except GreenroomError:
-        api.metrics.started("rejected", perf_counter() - began)
+    except GreenroomError as error:
+        kind: StartOutcome = "limited" if isinstance(error, RateLimitedError) else "rejected"
+        api.metrics.started(kind, perf_counter() - began)
         raise
     _note(api, kept, outcome, began)
-    return _response(api, kept, start.body)
+    return _response(api, kept, outcome, start.body)
 
 
 async def _read(api: Api, request: Request) -> _Start:
@@ -110,12 +119,19 @@ async def _read(api: Api, request: Request) -> _Start:
     if key is not None and not KEY.fullmatch(key):
         raise InvalidFieldsError([FieldError("Idempotency-Key", "should be 1 to 200 visible ASCII characters")])
     request_key, body_digest, keep_s = request_digests(caller.name, key, raw)
-    assignment = body.model_dump(exclude_none=True)
-    return _Start(
-        body,
-        StartRequest(assignment, body.user_id, body.user_name, request_key, body_digest, keep_s),
-        keyed=key is not None,
+    counting = api.limits.of(caller, body.user_id, request)
+    start = StartRequest(
+        assignment=body.model_dump(exclude_none=True),
+        user_id=body.user_id,
+        user_name=body.user_name,
+        request_key=request_key,
+        body_digest=body_digest,
+        keep_s=keep_s,
+        counted=counting.counted,
+        owner=counting.owner,
+        most_sessions=counting.most_sessions,
     )
+    return _Start(body, start, keyed=key is not None)
 
 
 async def _run(api: Api, start: _Start, began: float) -> tuple[_Kept, Outcome]:
@@ -181,9 +197,10 @@ def _note(api: Api, kept: _Kept, outcome: Outcome, began: float) -> None:
         api.background.run("refill", api.container.queue.refill())
 
 
-def _response(api: Api, kept: _Kept, body: StartBody) -> Response:
+def _response(api: Api, kept: _Kept, outcome: Outcome, body: StartBody) -> Response:
     content = kept.content
     if "join" in content and body.user_name is not None:
         join = with_token(api.container, content["join"], body.user_name, issued_at=kept.issued_at)
         content = {**content, "join": join}
-    return Response(json.dumps(content), kept.status, media_type="application/json")
+    headers = {} if isinstance(outcome, Answered) else limits.quota_headers(outcome.quotas)
+    return Response(json.dumps(content), kept.status, headers, media_type="application/json")

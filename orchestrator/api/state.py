@@ -10,6 +10,7 @@ from typing import TypeVar
 from fastapi import Request
 
 from orchestrator.api.background import Background
+from orchestrator.api.limits import StartLimits
 from orchestrator.api.live import Live
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.sampler import StartLog
@@ -35,6 +36,7 @@ class Api:
     streams: Streams
     live: Live
     starts: StartLog
+    limits: StartLimits
 
 
 def api_of(request: Request) -> Api:

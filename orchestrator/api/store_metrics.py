@@ -109,8 +109,10 @@ def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
         return [(host.host, float(host.fields.get(field, 0))) for host in hosts]
 
     up = [(host.host, float(host.alive)) for host in hosts]
+    draining = [(host.host, float(host.draining)) for host in hosts]
     age = [(host.host, host.heartbeat_age_s) for host in hosts]
     yield _labelled("greenroom_host_up", "Whether a host's lease is fresh.", "host", up)
+    yield _labelled("greenroom_host_draining", "Whether a host drains.", "host", draining)
     yield _labelled("greenroom_host_heartbeat_age_seconds", "Since a host's last heartbeat.", "host", age)
     yield _labelled("greenroom_host_agents", "Agents of a host.", "host", of("agents"))
     words = "Mean private memory of a host's agents."

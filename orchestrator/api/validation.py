@@ -17,6 +17,7 @@ SHOWN_CHARS = 64
 """Of a name that the caller made up."""
 PARAMETERS = {
     "sessionId": "a session id, as POST /api/session/start answers it",
+    "hostId": "a host's id, as GET /api/hosts tells it",
     "status": "starting, ready, active, ended or failed",
 }
 PLACES = frozenset({"body", "path", "query", "header"})

@@ -57,6 +57,8 @@ def host_view(view: HostView) -> HostAnswer:
         host=view.host,
         alive=view.alive,
         draining=view.draining,
+        draining_since=view.draining_since,
+        drained=view.drained,
         heartbeat_age_s=view.heartbeat_age_s,
         started_at=float(started_at) if started_at else None,
         agents=number("agents"),

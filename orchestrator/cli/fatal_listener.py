@@ -60,9 +60,11 @@ def _retire() -> None:
     from orchestrator.cli.environment import read_settings
 
     try:
-        retire_host(read_settings().host_socket)
+        settings = read_settings()
     except CommandError:
         return  # with settings that are wrong, no host was started
+    if not settings.drain_on_term:  # else the signal that it is sent next lets its calls end
+        retire_host(settings.host_socket)
 
 
 if __name__ == "__main__":

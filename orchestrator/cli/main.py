@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resize": ("orchestrator.cli.pool_commands:resize", "Set how many agents wait in the pool."),
     "end": ("orchestrator.cli.pool_commands:end", "End a session and its agent."),
     "logs": ("orchestrator.cli.pool_commands:logs", "Print the newest lines of a session's agent."),
+    "drain": ("orchestrator.cli.host_commands:drain", "Take a host out of service without ending a call."),
+    "undrain": ("orchestrator.cli.host_commands:undrain", "Put a drained host back."),
     "doctor": (
         "orchestrator.cli.doctor:doctor",
         "Check what a run needs, and say what to mend.",

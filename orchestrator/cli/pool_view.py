@@ -77,7 +77,7 @@ def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
         memory = f"{host['agentPrivateBytes'] / 1e6:.1f} MB", f"{host['memoryAvailableBytes'] / 2**30:.1f} GiB"
         table.add_row(
             escape(host["host"]),
-            "[yellow]draining[/]" if host["draining"] else alive,
+            _drain(host) or alive,
             str(host["agents"]),
             str(host["warm"]),
             *((str(host["capacity"]), *memory) if wide else ()),
@@ -85,6 +85,12 @@ def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
             escape(host["zygote"]),
         )
     return table if hosts else "no host has reported"
+
+
+def _drain(host: Mapping[str, Any]) -> str | None:
+    if not host["draining"]:
+        return None
+    return "[yellow]drained[/]" if host.get("drained") else "[yellow]draining[/]"
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:

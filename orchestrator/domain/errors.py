@@ -107,6 +107,12 @@ class HostNotFoundError(GreenroomError):
     code, status = "host_not_found", 404
 
 
+class HostDrainingError(GreenroomError):
+    """This host drains: it starts nothing more."""
+
+    code, status = "host_draining", 503
+
+
 class BodyTooLargeError(GreenroomError):
     """A body may have 16 KiB at most."""
 

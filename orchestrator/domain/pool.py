@@ -44,6 +44,8 @@ class PoolSnapshot:
     """Agents that belong to a user, or were taken out of the pool and are ending."""
     spawning: tuple[SpawnUnderWay, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    can_spawn: bool = True
+    """False while every host drains: whoever waits goes on waiting, and nothing is started."""
 
     @property
     def agents(self) -> int:
@@ -120,6 +122,8 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     given_up = sum(spawn.attempts >= policy.spawn_tries for spawn in overdue)
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
+    if not snapshot.can_spawn:
+        return actions
     room = policy.max_agents - (snapshot.agents - given_up)
     free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
     queue = _queue(snapshot, gone={w.session_id for w in gone})

@@ -1,7 +1,8 @@
-"""``python -m orchestrator.host``: the host daemon."""
+"""``python -m orchestrator.host [--drain-on-term]``: the host daemon."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 
@@ -16,8 +17,11 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings, serve, and exit with one clear line when that cannot be."""
+    options = argparse.ArgumentParser(prog="python -m orchestrator.host", description="The host daemon.")
+    options.add_argument("--drain-on-term", action="store_true", help="as DRAIN_ON_TERM=true: let calls end first")
+    given = options.parse_args()
     try:
-        settings = load_settings()
+        settings = load_settings(**({"drain_on_term": True} if given.drain_on_term else {}))
         set_up_logging(settings, "host")
         asyncio.run(_run(settings))
     except (SettingsError, AlreadyRunningError) as error:

@@ -84,6 +84,7 @@ class Agents:
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
         self.retiring = False
+        self.draining = False
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -96,12 +97,19 @@ class Agents:
         """The agent of a session."""
         return self._agents.get(session_id)
 
+    @property
+    def are_gone(self) -> bool:
+        """Whether there is none, nor one on its way."""
+        return not self._agents and not self._forking
+
     # --- begin -----------------------------------------------------------------------------------------
 
     async def spawn(self, request: Spawn) -> Spawned:
         """Have an agent in its room for this session; the one that there is already, if there is one."""
         if self.retiring and request.session_id not in self._agents:
             return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
+        if self.draining and request.session_id not in self._agents:
+            return Spawned(ok=False, code="host_draining", reason="this host drains")
         deadline = asyncio.get_running_loop().time() + request.timeout_s
         try:
             agent = await self._agent_for(request)
@@ -297,6 +305,10 @@ class Agents:
                 await agent.dead.wait()
                 return True
         return False
+
+    def end_soon(self, agent: Agent, reason: str) -> None:
+        """End it, without waiting until it is dead."""
+        self._background(self.end(agent, reason))
 
     async def end_all(self, reason: str) -> None:
         """End every agent, also those that are being forked now."""

@@ -26,6 +26,7 @@ from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.drain import Drain
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import become_subreaper, private_bytes
 from orchestrator.host.server import HostServer
@@ -93,6 +94,15 @@ class HostDaemon:
             self._background,
             on_change=self._refill_soon,
         )
+        self._drain = Drain(
+            settings.host_id,
+            self._agents,
+            self._store,
+            self._hosts,
+            timeout_s=settings.drain_timeout_s,
+            on_undrained=self._refill_soon,
+        )
+        self._leaving = asyncio.Event()
         self._server = HostServer(settings.host_socket, self._agents, self._retire)
 
     async def run(self) -> None:
@@ -104,7 +114,7 @@ class HostDaemon:
         lock = self._lock()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._told_to_stop)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         become_subreaper()
         # What was imported stays for ever: a collection that looks at it again holds an assignment up for tens of ms.
@@ -114,9 +124,9 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(),
+            self._reconcile(), self._housekeeping(), self._leave(),
         ]  # fmt: skip
-        running = [asyncio.create_task(_forever(each)) for each in loops]
+        running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
         await self._shut_down(running)
         lock.close()
@@ -125,9 +135,12 @@ class HostDaemon:
 
     async def _heartbeats(self) -> None:
         while True:
-            with suppress(StoreUnavailableError):
-                await self._hosts.heartbeat(self._report(), self._settings.host_lease_s)
+            await self._beat()
             await asyncio.sleep(self._settings.heartbeat_s)
+
+    async def _beat(self) -> None:
+        with suppress(StoreUnavailableError):
+            await self._drain.look(await self._hosts.heartbeat(self._report(), self._settings.host_lease_s))
 
     async def _listen(self) -> None:
         """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
@@ -175,6 +188,8 @@ class HostDaemon:
                 case "logs":
                     lines = self._files.lines(command["session"], int(command["limit"]))
                     await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
+                case "look":
+                    await self._beat()
                 case other:
                     log.warning("unknown command", type=other)
         except (KeyError, ValueError) as error:
@@ -235,6 +250,7 @@ class HostDaemon:
             agent_private_bytes=self._private_bytes,
             zygote=self._zygote.status,
             version=version("greenroom"),
+            drained=self._drain.is_done,
         )
 
     def _agent_token(self, session_id: str) -> str:
@@ -243,6 +259,30 @@ class HostDaemon:
         return self._container.tokens.agent(
             session_id, issued_at=time.time() - 10, ttl_s=s.warm_max_age_s + s.max_call_s + 600
         )
+
+    def _told_to_stop(self) -> None:
+        """A signal: stop; or, where the machine is being stopped, let the calls end first. The second one is obeyed."""
+        if self._settings.drain_on_term and not self._agents.retiring and not self._leaving.is_set():
+            self._leaving.set()
+        else:
+            self._stop.set()
+
+    async def _leave(self) -> None:
+        await self._leaving.wait()
+        self._drain.leave()
+        await self._beat()  # claims are to go elsewhere at once
+        await self._drain.wait()
+        self._stop.set()
+
+    async def _forever(self, loop: Coroutine[Any, Any, None]) -> None:
+        """Run one of the daemon's loops; should it ever break, say so and end: the supervisor starts it again."""
+        try:
+            await loop
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a loop of the host broke")
+            self._stop.set()
 
     def _retire(self) -> None:
         self._agents.retiring = True
@@ -271,11 +311,12 @@ class HostDaemon:
             log.error("a background task failed", exc_info=error)
 
     async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
-        """Hand out no more agents. They stay for the next daemon, unless this host is retiring."""
-        log.info("host stopping", retiring=self._agents.retiring, agents=len(self._agents))
+        """Hand out no more agents. They stay for the next daemon, unless this host or its machine is being ended."""
+        final = self._agents.retiring or self._leaving.is_set()
+        log.info("host stopping", final=final, agents=len(self._agents))
         with suppress(StoreUnavailableError):
             await self._hosts.sign_off(self._settings.host_id)
-        if self._agents.retiring:
+        if final:
             await self._agents.end_all("the host is stopping")
         await _cancel(running)
         with suppress(TimeoutError):
@@ -300,17 +341,6 @@ class HostDaemon:
 def _mean_private_bytes(pids: list[int]) -> int:
     sample = [private_bytes(pid) for pid in pids]
     return sum(sample) // len(sample) if sample else 0
-
-
-async def _forever(loop: Coroutine[Any, Any, None]) -> None:
-    """Run one of the daemon's loops; should it ever break, say so and end the daemon: its supervisor restarts it."""
-    try:
-        await loop
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        log.exception("a loop of the host broke")
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -126,13 +126,14 @@ async def _livekit(rooms: Rooms) -> Part:
 
 
 def _able(hosts: Sequence[HostView]) -> Part:
-    alive = [host for host in hosts if host.alive]
+    alive = [host for host in hosts if host.alive and not host.draining]
+    draining = ", ".join(host.host for host in hosts if host.alive and host.draining)
     if not alive:
-        return Part(False, "no host is alive")
+        return Part(False, f"every host that is alive drains ({draining})"[:600] if draining else "no host is alive")
     if not any(_has_agents(host) for host in alive):
         states = "; ".join(f"{host.host}: its zygote is {host.fields.get('zygote', 'unknown')}" for host in alive)
         return Part(False, f"no host can start agents yet ({states})"[:600])
-    return Part(True, f"{len(alive)} alive")
+    return Part(True, f"{len(alive)} alive" + f", besides what drains ({draining})"[:600] * bool(draining))
 
 
 def _has_agents(host: HostView) -> bool:

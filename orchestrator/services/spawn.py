@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from contextlib import suppress
@@ -11,13 +12,16 @@ import structlog
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import GreenroomError, RoomsUnavailableError
-from orchestrator.ports import LocalHost, Rooms, SessionStore
+from orchestrator.domain.errors import GreenroomError, HostDrainingError, RoomsUnavailableError
+from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
 from orchestrator.services.pool import KeepPool
 
 log = structlog.get_logger("greenroom.spawn")
 
 
+BACK_PAUSE_S = 0.05
+"""Before a spawn goes back into its queue: so a draining host's worker does not snatch it again and again."""
+HOST_DRAINS = "host_draining"
 HOST_AWAY = "host_unavailable"
 """A host that restarts needs some seconds: a user waits for it rather than fails."""
 HOST_BACKOFF = Backoff(base_s=0.5, cap_s=2.0, tries=14)
@@ -41,7 +45,9 @@ class SpawnAgent:
         rooms: Rooms,
         host: LocalHost,
         pool: KeepPool,
+        queue: TaskQueue,
         *,
+        host_id: str,
         timeout_s: float,
         deadline_s: float,
         backoff: Backoff | None = None,
@@ -50,23 +56,30 @@ class SpawnAgent:
         self._rooms = rooms
         self._host = host
         self._pool = pool
+        self._queue = queue
+        self._host_id = host_id
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._backoff = backoff or Backoff()
 
     async def __call__(self, session_id: str) -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more.
+        """Make the room, have the host fork; false when nobody needs the agent any more, or this host drains.
 
         Raises:
             TryAgainError: it failed, and a try is left. Without one left the session is ``failed`` with the reason.
         """
-        attempt = await self._store.begin_spawn(session_id, self._deadline_s)
+        try:
+            attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id)
+        except HostDrainingError:
+            return await self._give_back(session_id, counted=False)
         if attempt == 0:
             return False
         failure = await self._try(session_id)
         if failure is None:
             await self._pool.trigger()
             return True
+        if failure[0] == HOST_DRAINS:
+            return await self._give_back(session_id, counted=True)
         await self._failed(session_id, attempt, *failure)
         return False
 
@@ -87,6 +100,16 @@ class SpawnAgent:
         except GreenroomError as error:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
+
+    async def _give_back(self, session_id: str, *, counted: bool) -> bool:
+        """Let another host do it, in the room that may have been made."""
+        if await self._store.give_back(session_id, self._deadline_s, counted=counted):
+            await asyncio.sleep(BACK_PAUSE_S)
+            await self._queue.spawn(session_id, urgent=not session_id.startswith("prewarm_"))
+        else:
+            with suppress(RoomsUnavailableError):
+                await self._rooms.delete(session_id)
+        return False
 
     async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
         await self._store.count_spawn_failure(code)

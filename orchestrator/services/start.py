@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from orchestrator.domain.limits import Quota
 from orchestrator.ports import Hosts, SessionStore, TaskQueue
 from orchestrator.records import Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
 from orchestrator.services.waits import Waits
@@ -26,6 +28,8 @@ class Handed:
     """Whether the caller should have the pool refilled: one refill is due for a burst of claims."""
     dead: int
     """Agents that were tried before and did not acknowledge."""
+    quotas: Sequence[Quota] = ()
+    """What is left of the rates that the request counted against; empty where it came again."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Starting:
     dead: int = 0
     fresh: bool = True
     """False when it is an earlier request's outcome."""
+    quotas: Sequence[Quota] = ()
+    """As in ``Handed``."""
 
 
 class StartSession:
@@ -72,24 +78,28 @@ class StartSession:
         Raises:
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the request's key was used with another body.
+            RateLimitedError: too many starts, or too many sessions at once.
             StoreUnavailableError: Redis is away; the same request may be sent again.
         """
         dead, refill = 0, False
+        quotas: Sequence[Quota] = ()
         for _ in range(self._claim_tries):
             reply_id = secrets.token_hex(12)
             outcome = await self._store.claim(request, reply_id)
             match outcome:
                 case Claimed():
                     # Only the first claim of a burst says that a refill is due, and its agent may be the dead one.
-                    refill = refill or outcome.refill
+                    refill, quotas = refill or outcome.refill, outcome.quotas
                     if await self._acknowledged(request, outcome, reply_id):
-                        return Handed(outcome.session_id, outcome.assigned_at, refill, dead)
+                        return Handed(outcome.session_id, outcome.assigned_at, refill, dead, quotas)
                     dead += 1
                 case NoneReady():
+                    quotas = outcome.quotas
                     break
                 case Queued() | Answered():
                     return outcome if isinstance(outcome, Answered) else await self._starting(outcome, dead, refill)
-        return await self._spawn(request, dead, refill)
+        spawned = await self._spawn(request, dead, refill)
+        return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 
     async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str) -> bool:
         reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
@@ -133,10 +143,11 @@ def request_digests(caller: str, idempotency_key: str | None, body: bytes) -> tu
     """
     key = f"{caller}\0{idempotency_key}" if idempotency_key else secrets.token_hex(16)
     keep_s = IDEMPOTENCY_S if idempotency_key else REQUEST_MEMORY_S
-    return _digest(key.encode()), _digest(body), keep_s
+    return digest(key.encode()), digest(body), keep_s
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """A name for something that is too long, or too private, to be part of a key."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

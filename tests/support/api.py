@@ -39,6 +39,9 @@ def settings(**overrides: Any) -> Settings:
         "max_bots": 10,
         "prewarm_pool_size": 3,
         "frontend_dir": Path("/nowhere"),
+        "start_limit_user": None,
+        "start_limit_tenant": None,
+        "start_limit_ip": None,
     }
     return Settings(**{**values, **overrides})
 

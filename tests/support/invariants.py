@@ -76,6 +76,13 @@ async def check_agreement(client: Client) -> None:
     assert not spawning & waiting
     assert spawning | waiting == by_state[SessionState.STARTING]
 
+    users: dict[str, set[str]] = {}
+    for state in LIVE_STATES:
+        for session_id in by_state[state]:
+            if owner := await client.hget(keys.session(session_id), "owner"):
+                users.setdefault(owner, set()).add(session_id)
+    assert {k.split(":")[1]: set(await client.smembers(k)) async for k in client.scan_iter("user:*:sessions")} == users
+
     owned: dict[str, set[str]] = {}
     for state in LIVE_STATES:
         for session_id in by_state[state]:

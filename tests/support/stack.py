@@ -144,6 +144,8 @@ class Stack:
             "HOST_ID": HOST_ID,
             "RECONCILE_S": "0.5",
             "KILL_GRACE_S": "2",
+            "START_LIMIT_USER": "0",
+            "START_LIMIT_IP": "0",
         }
         return {**os.environ, **ours, **self.settings, **overrides}
 

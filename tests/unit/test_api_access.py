@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ ADMIN_CALLS = [
     ("POST", "/api/pool/resize", {"size": 1}),
     ("GET", "/api/sessions", None),
     ("GET", "/api/hosts", None),
+    ("POST", "/api/hosts/h1/drain", None),
+    ("POST", "/api/hosts/h1/undrain", None),
     ("GET", "/api/events", None),
     ("GET", "/api/pool/history", None),
     ("GET", "/api/session/prewarm_00000000000000000000000000000000/life", None),
@@ -103,24 +106,41 @@ async def test_a_key_is_bound_to_its_caller() -> None:
 
 async def test_a_caller_with_a_jwt() -> None:
     async with api_under_test(jwt_secret=SECRET, jwt_audience="greenroom", jwt_issuer="us") as api:
-        good = _jwt(aud="greenroom", iss="us")
-        assert (await api.start(headers=_bearer(good))).status_code == 202
+        for good in (_jwt(aud="greenroom", iss="us"), _jwt(aud=["others", "greenroom"], iss="us")):
+            assert (await api.start(headers=_bearer(good))).status_code == 202
         bad = [
             _jwt(aud="another", iss="us"),
             _jwt(aud="greenroom", iss="them"),
+            _jwt(iss="us"),
+            _jwt(aud="greenroom"),
+            _jwt(aud=["others", "another"], iss="us"),
             _jwt(aud="greenroom", iss="us", exp=time.time() - 60),
+            _jwt(aud="greenroom", iss="us", exp="soon"),
+            _jwt(aud="greenroom", iss="us", nbf=time.time() + 60),
+            _jwt(aud="greenroom", iss="us", sub=7),
             _jwt(secret="another-secret-for-tests-of-32-chars", aud="greenroom", iss="us"),
             jwt.encode({"sub": "ada", "aud": "greenroom", "iss": "us"}, SECRET, algorithm="HS256"),
             jwt.encode({"sub": "ada", "aud": "greenroom", "iss": "us"}, None, algorithm="none"),
             "nonsense",
+            "a.b.c",
+            "..",
+            "e30.e30.e30",
         ]
         for token in bad:
             answer = await api.start(headers=_bearer(token))
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        answer = await api.start(headers={"Authorization": "Bearer ä.ö.ü".encode("latin-1")})  # type: ignore[dict-item]
+        assert answer.status_code == 401
+
+
+async def test_an_audience_is_not_asked_for_where_none_is_set() -> None:
+    async with api_under_test(jwt_secret=SECRET) as api:
+        for token in (_jwt(), _jwt(aud="whoever", iss="anybody")):
+            assert (await api.start(headers=_bearer(token))).status_code == 202
 
 
 async def test_a_jwt_by_a_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     private = ec.generate_private_key(ec.SECP256R1())
     key = jwt.PyJWK.from_json(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
@@ -134,12 +154,24 @@ async def test_a_jwt_by_a_published_key(monkeypatch: pytest.MonkeyPatch) -> None
         token = jwt.encode({"sub": "ada", "exp": time.time() + 60}, private, algorithm="ES256")
         assert (await api.start(headers=_bearer(token))).status_code == 202
         assert (await api.start(headers=_bearer(_jwt()))).status_code == 401  # no shared secret here
+        other = rsa.generate_private_key(65537, 2048)
+        confused = jwt.encode({"sub": "ada", "exp": time.time() + 60}, other, algorithm="RS256")
+        answer = await api.start(headers=_bearer(confused))  # an algorithm that is not the key's
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
-async def test_published_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        jwt.PyJWKClientConnectionError("away"),
+        jwt.PyJWKSetError("no key in it"),
+        json.JSONDecodeError("a page of errors", "<html>", 0),
+    ],
+)
+async def test_published_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     class Away:
         def get_signing_key_from_jwt(self, _token: str) -> jwt.PyJWK:
-            raise jwt.PyJWKClientConnectionError("away")
+            raise error
 
     async with api_under_test(jwt_jwks_url="https://issuer.example/jwks") as api:
         monkeypatch.setattr(api.app.state.api.security, "_jwks", Away())
@@ -224,7 +256,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
     }
-    assert len(operations) == 20
+    assert len(operations) == 22
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue

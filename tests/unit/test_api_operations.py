@@ -66,6 +66,53 @@ async def test_the_hosts(api: ApiUnderTest) -> None:
     assert hosts[0]["agentPrivateBytes"] == 11_000_000
 
 
+async def test_a_host_is_drained_and_put_back(api: ApiUnderTest) -> None:
+    await api.warm(2)
+    call = (await api.start()).json()["sessionId"]
+    await api.heartbeat("h2")
+    for _ in range(2):  # twice is as once
+        answer = await api.client.post("/api/hosts/h1/drain", headers=ADMIN)
+        content = answer.json()
+        assert answer.status_code == 200
+        listed = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"][0]
+        assert {**listed, "heartbeatAgeS": 0, "success": True} == {**content, "heartbeatAgeS": 0}
+        assert (content["host"], content["draining"], content["drained"]) == ("h1", True, False)
+        assert content["drainingSince"] > 0
+    assert api.queue.refills >= 2
+    assert (await api.client.get("/api/pool", headers=ADMIN)).json()["ready"] == 0
+    assert (await api.client.get(f"/api/session/{call}")).json()["status"] == "ready"
+    assert 'greenroom_host_draining{host="h1"} 1.0' in (await api.client.get("/metrics")).text
+
+    content = (await api.client.post("/api/hosts/h1/undrain", headers=ADMIN)).json()
+    assert (content["success"], content["draining"], content["drainingSince"]) == (True, False, None)
+
+
+@pytest.mark.parametrize("how", ["drain", "undrain"])
+async def test_a_host_that_nobody_knows(api: ApiUnderTest, how: str) -> None:
+    answer = await api.client.post(f"/api/hosts/nobody/{how}", headers=ADMIN)
+    assert (answer.status_code, answer.json()["code"]) == (404, "host_not_found")
+    answer = await api.client.post(f"/api/hosts/no%20body/{how}", headers=ADMIN)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "hostId")
+
+
+async def test_with_its_only_host_drained_starts_wait_and_then_are_refused() -> None:
+    async with api_under_test(max_queue=1) as api:
+        await api.warm()
+        await api.container.store.refill_begun()
+        await api.client.post("/api/hosts/h1/drain", headers=ADMIN)
+        waits = await api.start()
+        assert (waits.status_code, waits.json()["queuePosition"]) == (202, 1)
+        assert api.queue.spawns == [], "there is nobody to start it"
+        refused = await api.start()
+        assert (refused.status_code, refused.json()["code"]) == (503, "at_capacity")
+        ready = await api.client.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["reason"] == "hosts: every host that is alive drains (h1)"
+        await api.heartbeat("h2")
+        ready = (await api.client.get("/health/ready")).json()
+        assert ready["parts"]["hosts"] == {"ok": True, "detail": "1 alive, besides what drains (h1)"}
+
+
 # --- health --------------------------------------------------------------------------------------------
 
 

@@ -143,8 +143,13 @@ STOPPING = event("SUPERVISOR_STATE_CHANGE_STOPPING", "")
 
 
 @pytest.mark.parametrize(
-    ("events", "killed", "retired"),
-    [(FATAL, [(os.getppid(), signal.SIGTERM)], 0), (STOPPING, [], 1), (STOPPING + FATAL, [], 1)],
+    ("events", "killed", "retired", "drains"),
+    [
+        (FATAL, [(os.getppid(), signal.SIGTERM)], 0, "false"),
+        (STOPPING, [], 1, "false"),
+        (STOPPING + FATAL, [], 1, "false"),
+        (STOPPING, [], 0, "true"),
+    ],
 )
 def test_the_listener_acts(
     monkeypatch: pytest.MonkeyPatch,
@@ -152,11 +157,13 @@ def test_the_listener_acts(
     events: str,
     killed: list[tuple[int, int]],
     retired: int,
+    drains: str,
 ) -> None:
     kills: list[tuple[int, int]] = []
     hosts: list[Path] = []
     monkeypatch.setenv("LIVEKIT_API_KEY", "key")
     monkeypatch.setenv("LIVEKIT_API_SECRET", "s" * 32)
+    monkeypatch.setenv("DRAIN_ON_TERM", drains)
     monkeypatch.setattr(sys, "stdin", io.StringIO(events))
     monkeypatch.setattr(os, "kill", lambda pid, number: kills.append((pid, number)))
     monkeypatch.setattr(fatal_listener, "retire_host", hosts.append)

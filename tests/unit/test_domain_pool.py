@@ -95,6 +95,12 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
             [GiveUp("a", "spawn_timeout", "no agent came in 3 tries"), Dispatch("b")],
             id="no try left: its place is free",
         ),
+        pytest.param(
+            PoolSnapshot(0, 0, (spawning("a", deadline=NOW),), (waiting("b"), waiting("c", last_seen=NOW - 99)), False),
+            POLICY, [Respawn("a"), Abandon("c")],
+            id="every host drains: nothing is begun, and what is left is looked after",
+        ),
+        pytest.param(PoolSnapshot(5, 5, (), (waiting("a"),), False), POLICY, [], id="nor does the pool make room"),
         pytest.param(PoolSnapshot(0, 30), POLICY, [], id="more than the most: nothing, and no error"),
     ],
 )  # fmt: skip

@@ -137,6 +137,21 @@ async def test_many_spawns_of_one_session_are_one_fork(host: Host) -> None:
     assert len(host.zygote.processes) == 1
 
 
+async def test_while_it_drains_it_forks_nobody_and_knows_whom_it_has(host: Host) -> None:
+    assert host.agents.are_gone
+    first = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await first).ok
+    host.agents.draining = True
+    refused = await host.agents.spawn(spawn(warm_id(2)))
+    assert (refused.ok, refused.code) == (False, "host_draining")
+    assert (await host.agents.spawn(spawn())).ok, "the one that it has is there"
+    assert not host.agents.are_gone
+    await host.agents.end_all("x")
+    await host.settle()
+    assert host.agents.are_gone
+
+
 async def test_one_who_goes_away_does_not_take_the_others_fork_along(host: Host) -> None:
     host.zygote.may.clear()
     first, second = (asyncio.create_task(host.agents.spawn(spawn())) for _ in range(2))

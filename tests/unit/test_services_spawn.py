@@ -18,7 +18,7 @@ from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.spawn import HOST_BACKOFF, SpawnAgent, TryAgainError
 from tests.support.fakes import FakeLocalHost, FakeRooms, FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything
-from tests.support.records import LIMITS, agent_record, cold_id, start_request, warm_id
+from tests.support.records import HOST, LIMITS, agent_record, beat, cold_id, start_request, warm_id
 
 OK = Spawned(ok=True, pid=1, startup_s=0.1)
 NOT = Spawned(ok=False, reason="no memory left", code="no_memory")
@@ -32,12 +32,18 @@ class Scene:
     queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
 
     def __post_init__(self) -> None:
-        self.store = RedisStore(self.client)
-        pool = KeepPool(
-            self.store, RedisHosts(self.client), self.queue, LIMITS, ReapAges(60, 60, 60, 60), default_target=3
-        )
+        self.store, self.hosts = RedisStore(self.client), RedisHosts(self.client)
+        pool = KeepPool(self.store, self.hosts, self.queue, LIMITS, ReapAges(60, 60, 60, 60), default_target=3)
         self.spawn = SpawnAgent(
-            self.store, self.rooms, self.host, pool, timeout_s=7, deadline_s=20, backoff=Backoff(base_s=1, tries=3)
+            self.store,
+            self.rooms,
+            self.host,
+            pool,
+            self.queue,
+            host_id=HOST,
+            timeout_s=7,
+            deadline_s=20,
+            backoff=Backoff(base_s=1, tries=3),
         )
 
 
@@ -143,6 +149,60 @@ async def test_an_agent_that_came_although_its_answer_was_lost_is_kept(scene: Sc
     session = await scene.store.get(cold_id(1))
     assert session is not None
     assert session.state is SessionState.ASSIGNED
+
+
+# --- on a host that drains -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def draining(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr("orchestrator.services.spawn.BACK_PAUSE_S", 0)
+    await beat(scene.hosts)
+    await scene.hosts.drain(HOST)
+    return scene
+
+
+async def test_a_spawn_goes_back_for_another_host_and_costs_no_try(draining: Scene) -> None:
+    await beat(draining.hosts, "other")
+    await draining.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    assert await draining.spawn(warm_id(1)) is False
+    assert await draining.spawn(cold_id(1)) is False
+    assert draining.queue.spawned == [(warm_id(1), False), (cold_id(1), True)]
+    assert (draining.rooms.made, draining.host.asked) == ([], [])
+    for session_id in (warm_id(1), cold_id(1)):
+        session = await draining.store.get(session_id)
+        assert session is not None
+        assert (session.state, session.attempts) == (SessionState.STARTING, 0)
+    assert (await draining.store.spawn_stats()).failures == {}
+
+
+async def test_one_that_met_the_drain_in_its_middle_costs_no_try_either(scene: Scene) -> None:
+    await beat(scene.hosts)
+    scene.host.outcomes = [NOT, Spawned(ok=False, code="host_draining", reason="this host drains")]
+    with pytest.raises(TryAgainError):
+        await scene.spawn(warm_id(1))
+    assert await scene.spawn(warm_id(1)) is False
+    assert scene.queue.spawned == [(warm_id(1), False)]
+    session = await scene.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.attempts) == (SessionState.STARTING, 1)
+
+
+async def test_where_all_hosts_drain_a_user_waits_and_the_pool_does_not(draining: Scene) -> None:
+    await draining.hosts.undrain(HOST)
+    await draining.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    await draining.hosts.drain(HOST)
+    for session_id in (warm_id(1), cold_id(1)):
+        assert await draining.spawn(session_id) is False
+    assert draining.queue.spawned == []
+    pool, user = await draining.store.get(warm_id(1)), await draining.store.get(cold_id(1))
+    assert pool is not None
+    assert user is not None
+    assert (pool.state, pool.end_reason) == (SessionState.ENDED, "no host takes new sessions")
+    assert (user.state, user.queue_position) == (SessionState.STARTING, 1)
+    counts = await draining.store.counts(0)
+    assert (counts.spawning, counts.warming, counts.waiting) == (0, 0, 1)
+    assert draining.rooms.deleted == [warm_id(1), cold_id(1)], "they may have been made for an earlier try"
 
 
 async def test_check_triggers_a_refill_when_it_ended_something(scene: Scene) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.limits import Rate
 from orchestrator.settings import Settings, SettingsError, agent_environment, load_settings
 
 KEY = "k" * 16
@@ -175,6 +176,13 @@ def test_a_missing_one_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch,
         ("ADMIN_TOKEN", "short", "should have 16 characters at least"),
         ("JWT_SECRET", "short", "should have 32 characters at least"),
         ("API_KEYS", "short", "each key should have 16 characters at least"),
+        (
+            "START_LIMIT_USER",
+            "20 a minute",
+            "should be 0 for no limit, or a number from 1 to 10000, a slash, and second, minute, hour or day,"
+            " such as 20/minute, not '20 a minute'",
+        ),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "should be addresses or networks such as 10.0.0.0/8, not '10.0.0.1/8'"),
     ],
 )
 def test_what_it_should_be_is_said_in_words(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
@@ -224,3 +232,28 @@ def test_agents_inherit_none_of_the_secrets(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_home_whose_socket_has_no_room_is_named() -> None:
     with pytest.raises(SettingsError, match="GREENROOM_HOME should be shorter"):
         load_settings(livekit_api_key="key", livekit_api_secret="s" * 32, greenroom_home=Path("/tmp") / ("x" * 100))
+
+
+def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load_settings().start_limit_user, load_settings().start_limit_tenant) == (Rate(20, 60), Rate(100, 60))
+    monkeypatch.setenv("START_LIMIT_USER", "5/second")
+    monkeypatch.setenv("START_LIMIT_TENANT", "0")
+    assert (load_settings().start_limit_user, load_settings().start_limit_tenant) == (Rate(5, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"JWT_SECRET": "s" * 32, "JWT_JWKS_URL": "https://issuer.example/jwks"}, "exclude each other"),
+        ({"JWT_AUDIENCE": "greenroom"}, "need JWT_SECRET or JWT_JWKS_URL"),
+        ({"JWT_ISSUER": "us"}, "need JWT_SECRET or JWT_JWKS_URL"),
+    ],
+)
+def test_settings_of_tokens_that_would_not_do_what_they_say(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], words: str
+) -> None:
+    """An audience without a key would leave the API open to everybody."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=words):
+        load_settings()

@@ -1,6 +1,6 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED.
+-- contract.keys.SESSION_CHANGED, and OWNED_S.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
@@ -18,6 +18,7 @@ local function session_key(id) return 'session:' .. id end
 local function host_key(host) return 'host:' .. host end
 local function commands_key(host) return 'host:' .. host .. ':commands' end
 local function host_sessions_key(host) return 'host:' .. host .. ':sessions' end
+local function owned_key(owner) return 'user:' .. owner .. ':sessions' end
 
 -- A number at the head of a list that keeps only its newest.
 local function push(list, value, most)
@@ -59,6 +60,20 @@ local function lease_is_fresh(host)
   return lease[1] and tonumber(lease[1]) > NOW and lease[2] ~= '1'
 end
 
+local function drains(host)
+  return redis.call('HGET', host_key(host), 'draining') == '1'
+end
+
+-- Whether a spawn would find no host: one drains, and no other is alive. One that restarts is waited for.
+local function all_drain(hosts)
+  local one = false
+  for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
+    if lease_is_fresh(host) then return false end
+    one = one or drains(host)
+  end
+  return one
+end
+
 local function refill_is_due()
   return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
 end
@@ -79,7 +94,9 @@ local function finish(id, from, to, reason, code, record_s)
   redis.call('HSET', key, 'endedAt', NOW_TEXT, 'endReason', reason)
   if to == 'failed' then redis.call('HSET', key, 'error', reason, 'errorCode', code) end
   redis.call('EXPIRE', key, record_s)
-  local host = redis.call('HGET', key, 'host')
+  local s = redis.call('HMGET', key, 'host', 'owner')
+  local host = s[1]
+  if s[2] then redis.call('SREM', owned_key(s[2]), id) end
   if host then
     redis.call('SREM', host_sessions_key(host), id)
     tell(host, 'type', 'end', 'session', id, 'reason', reason)

@@ -1,12 +1,16 @@
 -- Takes a waiting agent for a caller, at most one for a request key, and tells its host.
--- KEYS[18] idem:<digest>  KEYS[19] stats:vacancies
--- ARGV     body digest, keep (s), user id, user name, assignment (JSON), reply id, most tries
+-- The request counts against its rates here, where it is known that it did not come before.
+-- KEYS[18] idem:<digest>  KEYS[19] user:<owner>:sessions  KEYS[20] stats:vacancies
+-- KEYS[21…] limit:<name>:<digest> of each rate
+-- ARGV     body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, reply id,
+--          most tries, request, then amount and window (s) of each rate
 -- also     session:<id> and host:<id> of the agent taken, host:<id>:commands
--- Returns  {'claimed', id, fence, host, assigned at, refill due} | {'queued', id} | {'answered', json}
---          | {'conflict'} | {'none'}
-local idem, vacancies = KEYS[OWN + 1], KEYS[OWN + 2]
-local body, keep, user, name, assignment, reply, tries =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+-- Returns  {'claimed', id, fence, host, assigned at, refill due, quotas} | {'queued', id} | {'answered', json}
+--          | {'conflict'} | {'none', quotas} | {'crowded'} | {'limited', place of the rate, quotas}
+--          quotas: {remaining, reset (s), …} of each rate; empty where the request came again
+local idem, owned, vacancies = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
+local body, keep, user, name, assignment, owner = unpack(ARGV, 1, 6)
+local most_sessions, reply, tries, request = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9]), ARGV[10]
 
 local function assign(id, host, fence)
   tell(host, 'type', 'assign', 'session', id, 'fence', fence, 'assignment', assignment, 'reply', reply)
@@ -20,7 +24,7 @@ if before and before[1] == 'warm' then
   local s = redis.call('HMGET', session_key(id), 'fence', 'host', 'assignedAt', 'status')
   if s[4] == 'assigned' or s[4] == 'active' then
     assign(id, s[2], s[1])
-    return {'claimed', id, s[1], s[2], s[3], '1'}
+    return {'claimed', id, s[1], s[2], s[3], '1', {}}
   end
 elseif before and before[1] == 'cold' then
   return {'queued', before[2]}
@@ -28,9 +32,13 @@ elseif before and before[1] ~= 'none' then
   return before
 end
 
+if is_crowded(owned, most_sessions) then return {'crowded'} end
+local quotas, used_up = count_start(request, OWN + 4, {unpack(ARGV, 11)})
+if used_up then return {'limited', used_up, quotas} end
+
 for _ = 1, tries do
   local id = redis.call('SPOP', POOL_READY)
-  if not id then return {'none'} end
+  if not id then return {'none', quotas} end
   local s = redis.call('HMGET', session_key(id), 'status', 'host')
   -- An agent left out here is put back by its host's reconciliation, once its host is alive again.
   if s[1] == 'ready' and s[2] and lease_is_fresh(s[2]) then
@@ -38,12 +46,13 @@ for _ = 1, tries do
     move(id, 'ready', 'assigned')
     redis.call('HSET', session_key(id), 'userId', user, 'userName', name, 'assignment', assignment,
       'assignedAt', NOW_TEXT, 'fence', fence, 'prewarmed', '1')
+    note_owner(owned, owner, most_sessions, id)
     redis.call('INCR', STATS_ASSIGNED)
     push(vacancies, NOW_TEXT, 500)
     redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'warm')
     redis.call('EXPIRE', idem, keep)
     assign(id, s[2], fence)
-    return {'claimed', id, fence, s[2], NOW_TEXT, refill_is_due()}
+    return {'claimed', id, fence, s[2], NOW_TEXT, refill_is_due(), quotas}
   end
 end
-return {'none'}
+return {'none', quotas}

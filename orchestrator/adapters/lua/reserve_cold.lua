@@ -1,12 +1,13 @@
 -- Makes a `starting` session for a caller: on its way at once, or waiting for capacity.
--- KEYS[18] session:<id>  KEYS[19] idem:<digest>
--- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), task id, most agents, most waiting,
---          spawn deadline (s)
--- also     session:<id> of what this request was given before
--- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'}
-local key, idem = KEYS[OWN + 1], KEYS[OWN + 2]
-local id, body, keep, user, name, assignment, task = unpack(ARGV, 1, 7)
-local most_agents, most_waiting, deadline_s = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+-- KEYS[18] session:<id>  KEYS[19] idem:<digest>  KEYS[20] user:<owner>:sessions  KEYS[21] hosts
+-- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, task id,
+--          most agents, most waiting, spawn deadline (s)
+-- also     session:<id> of what this request was given before, host:<id> of each host
+-- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'} | {'crowded'}
+local key, idem, owned = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
+local id, body, keep, user, name, assignment, owner = unpack(ARGV, 1, 7)
+local most_sessions, task = tonumber(ARGV[8]), ARGV[9]
+local most_agents, most_waiting, deadline_s = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local function place(queued)
   local spawning = redis.call('ZRANK', POOL_SPAWNING, queued)
@@ -29,12 +30,14 @@ if before and before[1] == 'warm' then
   if status == 'assigned' or status == 'active' then return {'queued', before[2], '1', '1', '0'} end
 end
 
+if is_crowded(owned, most_sessions) then return {'crowded'} end
 local waiting = redis.call('ZCARD', POOL_WAITING)
-local dispatched = waiting == 0 and agents() < most_agents
+local dispatched = waiting == 0 and agents() < most_agents and not all_drain(KEYS[OWN + 4])
 if not dispatched and waiting >= most_waiting then return {'full'} end
 
 redis.call('HSET', key, 'status', 'starting', 'userId', user, 'userName', name, 'assignment', assignment,
   'createdAt', NOW_TEXT, 'lastSeenAt', NOW_TEXT, 'taskId', task)
+note_owner(owned, owner, most_sessions, id)
 redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
 redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'cold')
 redis.call('EXPIRE', idem, keep)

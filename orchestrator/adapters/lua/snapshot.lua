@@ -1,6 +1,7 @@
 -- What the plan needs, at one moment.
--- also     session:<id> of each spawn under way and of each waiting session
--- Returns  {ready, owned, {id, deadline, warm, attempts, …}, {id, since, last seen, …}}
+-- KEYS[18] hosts
+-- also     session:<id> of each spawn under way and of each waiting session, host:<id> of each host
+-- Returns  {ready, owned, {id, deadline, warm, attempts, …}, {id, since, last seen, …}, 1 when a host takes spawns}
 local ready = redis.call('SCARD', POOL_READY)
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
   + redis.call('ZCARD', BY_STATE.active) - ready
@@ -19,4 +20,4 @@ for i = 1, #queue, 2 do
   table.insert(waiting, queue[i + 1])
   table.insert(waiting, redis.call('HGET', session_key(queue[i]), 'lastSeenAt') or queue[i + 1])
 end
-return {ready, math.max(0, owned), spawning, waiting}
+return {ready, math.max(0, owned), spawning, waiting, all_drain(KEYS[OWN + 1]) and 0 or 1}
