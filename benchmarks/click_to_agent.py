@@ -59,7 +59,7 @@ def _click(browser: Browser, system: System) -> Marks:
         with page.expect_request(_is_timeline) as told:
             button.click()
         posted: dict[str, Any] = told.value.post_data_json
-        page.get_by_role("button", name="End").click()
+        page.get_by_role("button", name="End call").click()
         page.wait_for_selector("[data-state=ended]")
     return posted["marks"]
 

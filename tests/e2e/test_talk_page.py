@@ -185,7 +185,7 @@ def test_what_somebody_writes_is_text_and_never_html(talk: Tab) -> None:
     assert page.title() != "taken"
 
 
-def test_an_agent_that_dies_is_replaced(talk: Tab, system: System) -> None:
+def test_after_an_agents_death_the_page_starts_another_session(talk: Tab, system: System) -> None:
     page = talk.page
     start(page)
     state(page, "live")
