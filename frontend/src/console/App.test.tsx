@@ -1,6 +1,8 @@
-import { act, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
+import { act, cleanup, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import consolePage from "../../console.html?raw";
+import talkPage from "../../index.html?raw";
 import { App } from "./App";
 import { rememberedToken, rememberToken } from "./data/token";
 import { answering, OVERVIEW, POOL, SESSION } from "./testing";
@@ -59,6 +61,12 @@ const signIn = async (token: string): Promise<void> => {
 
 const refusing = (status: number, detail: string) => () => Response.json({ code: "x", detail }, { status });
 
+test("the fonts are loaded with the page: one that comes late is not shown at all", () => {
+  for (const page of [consolePage, talkPage])
+    for (const font of ["hanken-grotesk", "newsreader"])
+      expect(page).toMatch(new RegExp(`rel="preload"[^>]*${font}-latin-wght-normal\\.woff2`));
+});
+
 test("a wrong token is said to be wrong, and not kept", async () => {
   scene({ "GET /api/pool": refusing(401, "Present the admin token.") });
   await signIn("wrong");
@@ -95,6 +103,34 @@ test("what a user wrote is text", async () => {
   // in the queue, the list, the panel and the log
   await waitFor(() => expect(screen.getAllByText(HOSTILE)).toHaveLength(4));
   expect(container.querySelector("img")).toBeNull();
+});
+
+test("a search is no longer than the server takes", async () => {
+  rememberToken("right");
+  scene();
+  expect((await screen.findByLabelText<HTMLInputElement>("Session id or user")).maxLength).toBe(128);
+});
+
+test("the queue counts the people it shows, whatever the pool counted at another moment", async () => {
+  const waiting = (length: number) =>
+    Array.from({ length }, (_, i) => ({ sessionId: `session_${i}`, userId: null, position: i + 1, waitingS: 1 }));
+  const head = async (rows: number, inPool: number) => {
+    rememberToken("right");
+    const overview = { ...OVERVIEW, queue: waiting(rows), pool: { ...POOL, waiting: inPool } };
+    const { container } = scene({
+      "GET /api/events": () =>
+        new Response(`event: overview\ndata: ${JSON.stringify(overview)}\n\n`, {
+          headers: { "Content-Type": "text/event-stream" },
+        }),
+    });
+    await waitFor(() => expect(container.querySelectorAll(".c-waiting li")).toHaveLength(rows));
+    const words = container.querySelector(".c-queue .c-note")?.textContent;
+    cleanup();
+    return words;
+  };
+  expect(await head(3, 7)).toBe("3 waiting");
+  expect(await head(20, 41)).toBe("20+ waiting");
+  expect(await head(20, 20)).toBe("20 waiting");
 });
 
 test("a call is ended only after a question, and what came of it is said", async () => {

@@ -1,7 +1,7 @@
 /** <greenroom-talk>: a button that becomes a call. It is light; what makes the call is loaded when it is wanted. */
 
 import { BUTTON_STYLE } from "./button-style";
-import { type EmbedOptions, type Panel, type PanelModule, SESSION_KEY } from "./messages";
+import { type EmbedOptions, type Panel, type PanelModule, sessionKey } from "./messages";
 import { adopt, sheetOf } from "./sheets";
 
 export const TAG = "greenroom-talk";
@@ -29,6 +29,10 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
     readonly #wrong = trouble();
     #panel: Promise<Panel> | null = null;
     #loading: Promise<PanelModule> | null = null;
+    /** Goes up when the element is taken out of the page: what is still loading then has nobody to show it to. */
+    #generation = 0;
+    /** Among the page's elements, as it was first seen: an element that comes later does not change it. */
+    #position: number | null = null;
 
     constructor() {
       super();
@@ -41,11 +45,16 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
 
     connectedCallback(): void {
       this.#label();
-      if (hasSession()) void this.#open();
+      this.#position ??= [...document.querySelectorAll(TAG)].indexOf(this);
+      if (hasSession(this.#place())) void this.#open();
     }
 
     disconnectedCallback(): void {
-      void this.#panel?.then((panel) => panel.dispose());
+      this.#generation += 1;
+      void this.#panel?.then(
+        (panel) => panel.dispose(),
+        () => undefined,
+      );
       this.#closed();
     }
 
@@ -58,28 +67,38 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
     }
 
     end(): void {
-      void this.#panel?.then((panel) => panel.end());
+      void this.#panel?.then(
+        (panel) => panel.end(),
+        () => undefined,
+      );
     }
 
     async #open(): Promise<Panel | null> {
+      // a call that nobody sees would have the microphone all the same
+      if (!this.isConnected) return null;
+      const generation = this.#generation;
       this.#button.ariaBusy = "true";
       this.#wrong.hidden = true;
       try {
         this.#panel ??= this.#mounted();
         const panel = await this.#panel;
+        if (generation !== this.#generation) return null;
         this.#button.hidden = true;
         return panel;
       } catch {
+        if (generation !== this.#generation) return null;
         this.#panel = null;
         this.#wrong.hidden = false;
         return null;
       } finally {
-        this.#button.ariaBusy = null;
+        if (generation === this.#generation) this.#button.ariaBusy = null;
       }
     }
 
     async #mounted(): Promise<Panel> {
+      const generation = this.#generation;
       const { mountPanel } = await this.#load();
+      if (generation !== this.#generation) throw new Error("The element was removed.");
       return mountPanel(this.#root, this.#options(), {
         onState: (detail) => this.#tell("greenroom-state", detail),
         onCaption: (detail) => this.#tell("greenroom-caption", detail),
@@ -106,6 +125,7 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
     #closed(): void {
       this.#panel = null;
       this.#button.hidden = false;
+      this.#button.ariaBusy = null;
     }
 
     #options(): EmbedOptions {
@@ -115,6 +135,7 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
       };
       return {
         server: this.#server(),
+        place: this.#place(),
         label: this.getAttribute("label") ?? DEFAULT_LABEL,
         bearer: () => this.bearer?.() ?? null,
         ...given("user-id", "userId"),
@@ -122,6 +143,10 @@ function elementClass(load: (server: string) => Promise<PanelModule>, defaultSer
         ...given("language", "language"),
         ...given("voice", "voice"),
       };
+    }
+
+    #place(): string {
+      return `${this.#server()}#${this.id || (this.#position ?? 0)}`;
     }
 
     #server(): string {
@@ -167,9 +192,9 @@ function trouble(): HTMLElement {
   return text;
 }
 
-function hasSession(): boolean {
+function hasSession(place: string): boolean {
   try {
-    return sessionStorage.getItem(SESSION_KEY) !== null;
+    return sessionStorage.getItem(sessionKey(place)) !== null;
   } catch {
     return false;
   }

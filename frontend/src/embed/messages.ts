@@ -12,6 +12,8 @@ export interface EmbedOptions {
   voice?: string;
   /** Heading of the panel. */
   label: string;
+  /** Which of a page's elements this is: each has a call of its own, and comes back to that one. */
+  place: string;
 }
 
 export interface EmbedListener {
@@ -32,5 +34,7 @@ export interface PanelModule {
   mountPanel: (root: ShadowRoot, options: EmbedOptions, listener: EmbedListener) => Panel;
 }
 
-/** Where a tab keeps its session: see `talk/memory.ts`. */
-export const SESSION_KEY = "greenroom.sessionId";
+/** Where a tab keeps the session of the element at this place: see `talk/memory.ts`. */
+export function sessionKey(place: string): string {
+  return `greenroom.sessionId:${place}`;
+}

@@ -12,8 +12,8 @@ import { adopt, sheetOf } from "./sheets";
 const SHEET = sheetOf(style);
 
 export function mountPanel(shadow: ShadowRoot, options: EmbedOptions, listener: EmbedListener): Panel {
-  const { server, bearer, label, ...asks } = options;
-  const talk = createTalk({ server, ...(bearer ? { bearer } : {}), request: () => asks });
+  const { server, bearer, label, place: which, ...asks } = options;
+  const talk = createTalk({ server, place: which, ...(bearer ? { bearer } : {}), request: () => asks });
   const place = document.createElement("div");
   const root = createRoot(place);
   adopt(shadow, SHEET);
@@ -57,6 +57,8 @@ export function tell({ call }: Pick<Talk, "call">, listener: EmbedListener, canc
     const { phase, agentState, sessionId } = now;
     if (phase !== before.phase || agentState !== before.agentState || sessionId !== before.sessionId)
       listener.onState({ phase, agentState, sessionId });
+    // said before the page was loaded, and told then: a divider moves them among what is live
+    for (const { id } of captions.restored) seen.add(id);
     for (const { id, role, text, final } of captions.live) {
       if (!final || role === "divider" || seen.has(id)) continue;
       seen.add(id);

@@ -42,14 +42,16 @@ function Going({ view: { call } }: Pick<NoticesProps, "view">) {
     return (
       <Notice tone="warn" title="The connection was lost">
         We are getting you back into the same call.
-        {call.failure && call.failure.code !== "livekit_unreachable" ? ` ${failureWords(call.failure).title}.` : null}
+        {call.failure && call.failure.code !== "livekit_unreachable"
+          ? ` ${failureWords(call.failure, false).title}.`
+          : null}
       </Notice>
     );
   }
   if (call.phase === "replacing") return <Notice tone="warn" title="Your agent stopped. Getting another one…" />;
   if (call.phase === "joining" && call.failure) {
     return (
-      <Notice tone="warn" title={failureWords(call.failure).title}>
+      <Notice tone="warn" title={failureWords(call.failure, false).title}>
         We keep trying.
       </Notice>
     );

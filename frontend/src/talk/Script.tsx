@@ -1,10 +1,13 @@
 import { useCallback, useLayoutEffect, useRef, useState } from "react";
 
 import { Button, ChevronDownIcon, classes } from "../ui";
-import type { Caption } from "./captions";
+import type { Caption, Role } from "./captions";
 
 /** Nearer to the end than this, the reader is taken along. */
 const NEAR_PX = 48;
+
+/** An old one is not heard again: only what is new is read. */
+const READ_OUT_AT_MOST = 3;
 
 const SPEAKERS = { user: "You", assistant: "Agent" } as const;
 
@@ -29,13 +32,22 @@ export function Script({ captions, empty }: { captions: readonly Caption[]; empt
 
   return (
     <div className="gr-script">
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must scroll by keyboard too */}
-      <div ref={list} className="gr-script-scroll" onScroll={scrolled} role="log" aria-label="Captions" tabIndex={0}>
+      <div
+        ref={list}
+        className="gr-script-scroll"
+        onScroll={scrolled}
+        role="log"
+        aria-label="Captions"
+        aria-live="off"
+        // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must scroll by keyboard too
+        tabIndex={0}
+      >
         {captions.length === 0 ? <p className="gr-script-empty">{empty}</p> : null}
         {captions.map((caption) => (
           <Line key={caption.id} caption={caption} />
         ))}
       </div>
+      <ReadOut captions={captions} />
       {following ? null : (
         <Button
           className="gr-script-latest"
@@ -47,6 +59,18 @@ export function Script({ captions, empty }: { captions: readonly Caption[]; empt
           Latest
         </Button>
       )}
+    </div>
+  );
+}
+
+/** For screen readers: each line once it is said. The list itself grows word by word, and would be read as it does. */
+function ReadOut({ captions }: { captions: readonly Caption[] }) {
+  const said = captions.filter(({ final, role }) => final && role !== "divider").slice(-READ_OUT_AT_MOST);
+  return (
+    <div className="gr-visually-hidden" aria-live="polite">
+      {said.map(({ id, role, text }) => (
+        <p key={id}>{`${SPEAKERS[role as Role]}: ${text}`}</p>
+      ))}
     </div>
   );
 }

@@ -11,6 +11,7 @@ import type { Talk } from "./setup";
 import type { CallState, Phase } from "./states";
 import { Timing } from "./Timing";
 import { useStore } from "./useStore";
+import { useKeptFocus } from "./useKeptFocus";
 import { Visualiser } from "./Visualiser";
 import { Waiting } from "./Waiting";
 import { stateWords } from "./words";
@@ -24,11 +25,21 @@ export function TalkPanel({ talk, headline }: { talk: Talk; headline: React.Reac
   const { phase, agentState } = view.call;
   const captions = all(view.captions);
   const calling = CALL_PHASES.has(phase);
+  const focus = useKeptFocus<HTMLDivElement>(calling ? "calling" : phase);
   const open = calling || captions.length > 0;
 
   useEffect(() => {
+    // a phone out of a pocket: what was given up on meanwhile may work now; what waits its turn goes on waiting
+    const looked = (): void => {
+      if (document.visibilityState === "visible" && controller.view.get().call.phase === "failed")
+        controller.retryNow();
+    };
     addEventListener("online", controller.retryNow);
-    return () => removeEventListener("online", controller.retryNow);
+    document.addEventListener("visibilitychange", looked);
+    return () => {
+      removeEventListener("online", controller.retryNow);
+      document.removeEventListener("visibilitychange", looked);
+    };
   }, [controller]);
 
   // sound may be measured only after the first touch of the page
@@ -41,7 +52,15 @@ export function TalkPanel({ talk, headline }: { talk: Talk; headline: React.Reac
   }, [controller, phase]);
 
   return (
-    <div className={classes("gr-talk", open && "gr-talk-open")} data-state={phase} data-agent={agentState ?? "none"}>
+    <div
+      {...focus}
+      className={classes("gr-talk", open && "gr-talk-open")}
+      role={calling ? "region" : undefined}
+      aria-label={calling ? "Call" : undefined}
+      tabIndex={-1}
+      data-state={phase}
+      data-agent={agentState ?? "none"}
+    >
       <div className="gr-stage">
         <Visualiser sound={talk.sound} active={phase === "live"} thinking={agentState === "thinking"} />
         {calling ? <State call={view.call} /> : null}

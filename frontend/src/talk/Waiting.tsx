@@ -2,7 +2,7 @@ import { type ReactNode, useEffect, useState } from "react";
 
 import { Button, MicIcon, RefreshIcon } from "../ui";
 import type { CallState } from "./states";
-import { endWords, failureWords, queueWords } from "./words";
+import { endWords, failureWords, queueWords, resumingWords } from "./words";
 
 export interface WaitingProps {
   call: CallState;
@@ -31,7 +31,7 @@ export function Waiting({ call, headline, onStart, onCancel, nowMs = () => perfo
     case "queued":
       return <Message {...queueWords(call)} action={cancel} />;
     case "resuming":
-      return <Message title="Getting you back" text="Your call is still there." action={cancel} />;
+      return <Message {...resumingWords(call)} action={cancel} />;
     case "failed":
       return <Failed call={call} onStart={onStart} />;
     case "ended":
@@ -77,7 +77,7 @@ function Starting({ cancel }: { cancel: ReactNode }) {
 }
 
 function Failed({ call, onStart }: { call: CallState; onStart: () => void }) {
-  const words = call.failure ? failureWords(call.failure) : { title: "Something went wrong", text: "" };
+  const words = call.failure ? failureWords(call.failure, true) : { title: "Something went wrong", text: "" };
   return (
     <Message
       {...words}
@@ -112,7 +112,7 @@ function Message({ title, text, alert = false, action }: MessageProps) {
 
 function Holding({ call, cancel, nowMs }: { call: CallState; cancel: ReactNode; nowMs: () => number }) {
   const seconds = useCountdown(call.retryAtMs, nowMs);
-  const words = call.failure ? failureWords(call.failure) : { title: "Not yet", text: "" };
+  const words = call.failure ? failureWords(call.failure, false) : { title: "Not yet", text: "" };
   return (
     <div className="gr-message">
       <div role="status">

@@ -166,6 +166,26 @@ describe("coming back after a reload", () => {
     expect(fake.sessions.turns).toHaveBeenCalledTimes(2);
   });
 
+  it("keeps the restored conversation when the agent dies before it has said a word", async () => {
+    const fake = reloaded();
+    const turn = (text: string) => ({ role: "assistant" as const, text, at: 1, interrupted: false, latencyMs: null });
+    fake.sessions.turns.mockResolvedValue([turn("Before the reload.")]);
+    fake.call.open();
+    await settle();
+    arrive(fake);
+    fake.sessions.start.mockResolvedValue({ ...READY, sessionId: "session_2" });
+    fake.sessions.turns.mockResolvedValue([turn("Hello again.")]);
+    fake.watch().onSession(sessionIs("failed", { error: "agent_lost: killed" }));
+    await settle();
+    fake.room().handlers.joined();
+    fake.room().handlers.agentJoined();
+    fake.room().handlers.agentState("speaking");
+    fake.room().handlers.agentState("listening");
+    await settle();
+    expect(texts(fake)).toContain("Before the reload.");
+    expect(fake.sessions.turns.mock.calls).toEqual([["session_1"]]);
+  });
+
   it("to a session that is over says so, and forgets it", async () => {
     const fake = reloaded();
     fake.sessions.session.mockRejectedValue(problem("session_not_found", 404));
@@ -181,6 +201,23 @@ describe("coming back after a reload", () => {
     fake.call.dispose();
     expect(fake.sessions.end).not.toHaveBeenCalled();
     expect(fake.memory.sessionId).toBe("session_1");
+  });
+});
+
+describe("a call that is gone for good", () => {
+  it("starts nothing any more, whoever still has a hold of it", async () => {
+    const memory = tabMemory(null);
+    memory.sessionId = "session_1";
+    const fake = fakeCall(memory);
+    fake.call.dispose();
+    fake.call.open();
+    fake.call.start();
+    fake.call.retryNow();
+    await settle();
+    expect(fake.sessions.session).not.toHaveBeenCalled();
+    expect(fake.sessions.start).not.toHaveBeenCalled();
+    expect(fake.microphones.opened).toEqual([]);
+    expect(fake.phase()).toBe("idle");
   });
 });
 
@@ -289,6 +326,14 @@ describe("the microphone", () => {
     ]);
     expect(fake.room().microphone).toBe(fake.microphones.opened[1]);
     expect(fake.memory.deviceId).toBe("headset");
+  });
+
+  it("that the room does not take is told of, and can be tried again", async () => {
+    const fake = await talking();
+    fake.room().handlers.microphoneFailed();
+    expect(fake.voice.view.get()).toMatchObject({ status: "off", trouble: "failed" });
+    await fake.voice.open();
+    expect(fake.room().microphone).toBe(fake.microphones.opened[1]);
   });
 
   it("that is pulled out is told of, and the call goes on", async () => {

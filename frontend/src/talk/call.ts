@@ -45,6 +45,7 @@ export class Call {
   #key = "";
   /** Goes up when a call is left: an answer to what was asked before that is not for the call after it. */
   #generation = 0;
+  #disposed = false;
 
   constructor(parts: CallParts) {
     this.#parts = parts;
@@ -81,13 +82,14 @@ export class Call {
 
   /** Takes up the session of before a reload, and warms the way to LiveKit. */
   open(): void {
+    if (this.#disposed) return;
     const { sessionId } = this.#parts.memory;
     void this.#room.warm(sessionId !== null);
     if (sessionId) this.#dispatch({ type: "resume", sessionId });
   }
 
   start = (): void => {
-    if (hasSession(this.#state.phase)) return;
+    if (this.#disposed || hasSession(this.#state.phase)) return;
     this.wake();
     // a session to go back to has its beginning behind it
     if (this.#state.sessionId === null) {
@@ -126,6 +128,7 @@ export class Call {
 
   /** For good, without ending the session: it may be taken up again. */
   dispose(): void {
+    this.#disposed = true;
     clearInterval(this.#checks);
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#leave();
@@ -139,6 +142,8 @@ export class Call {
   }
 
   #dispatch(event: CallEvent): void {
+    // nobody would see what came of it, nor could end it
+    if (this.#disposed) return;
     this.#measure(event);
     const moment = { nowMs: this.#parts.nowMs(), random: this.#parts.random() };
     const before = this.#state;

@@ -1,7 +1,16 @@
 import { describe, expect, it } from "vitest";
 
 import type { Turn } from "../lib/types";
-import { all, type Captions, divided, heard, NO_CAPTIONS, restored, type Role, settled } from "./captions";
+import {
+  all,
+  type Captions,
+  divided,
+  heard,
+  NO_CAPTIONS,
+  restored as restoredOf,
+  type Role,
+  settled,
+} from "./captions";
 
 function said(captions: Captions, id: string, role: Role, text: string, final = true): Captions {
   return heard(captions, { id, role, text, final });
@@ -11,6 +20,7 @@ function turn(role: Role, text: string): Turn {
   return { role, text, at: 0, interrupted: false, latencyMs: null };
 }
 
+const restored = (captions: Captions, turns: readonly Turn[]): Captions => restoredOf(captions, turns, "session_1");
 const texts = (captions: Captions): string[] => all(captions).map((caption) => caption.text);
 
 describe("live captions", () => {
@@ -54,6 +64,13 @@ describe("a divider", () => {
     const captions = divided(said(NO_CAPTIONS, "a", "assistant", "hello"), "d1");
     expect(all(captions).map((caption) => caption.role)).toEqual(["assistant", "divider"]);
     expect(divided(captions, "d2")).toBe(captions);
+  });
+
+  it("keeps what was restored above it, whatever is restored of the next session", () => {
+    const before = divided(restored(NO_CAPTIONS, [turn("user", "one"), turn("assistant", "two")]), "d1");
+    const after = restoredOf(said(before, "b", "assistant", "Hello."), [turn("assistant", "Hello.")], "session_2");
+    expect(texts(after)).toEqual(["one", "two", "", "Hello."]);
+    expect(new Set(all(after).map(({ id }) => id)).size).toBe(4);
   });
 
   it("does not stand at the top", () => expect(divided(NO_CAPTIONS, "d1")).toBe(NO_CAPTIONS));

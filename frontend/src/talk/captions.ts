@@ -51,14 +51,16 @@ export function settled(captions: Captions): Captions {
   return { ...captions, live: captions.live.map((caption) => ({ ...caption, final: true })) };
 }
 
+/** What was restored stays above the line: the turns of the session that comes now do not stand in for it. */
 export function divided(captions: Captions, id: string): Captions {
-  const last = all(captions).at(-1);
+  const shown = all(captions);
+  const last = shown.at(-1);
   if (!last || last.role === "divider") return captions;
-  return appended(captions, { id, role: "divider", text: "", final: true });
+  return { restored: [], live: [...shown, { id, role: "divider", text: "", final: true }] };
 }
 
 /** The session's finished turns; of those that are there already, only what they say more. */
-export function restored(captions: Captions, turns: readonly Turn[]): Captions {
+export function restored(captions: Captions, turns: readonly Turn[], sessionId: string): Captions {
   const live = [...captions.live];
   const unseen = new Set([...live.keys()].filter((index) => live[index]?.final));
   const older: Caption[] = [];
@@ -68,7 +70,7 @@ export function restored(captions: Captions, turns: readonly Turn[]): Captions {
     const same = [...unseen].findLast((at) => live[at] && isOf(live[at], turn));
     const caption = same === undefined ? undefined : live[same];
     if (same === undefined || !caption) {
-      older.unshift({ id: `turn-${index}`, role: turn.role, text, final: true });
+      older.unshift({ id: `turn-${sessionId}-${index}`, role: turn.role, text, final: true });
       continue;
     }
     unseen.delete(same);

@@ -1,6 +1,7 @@
 /** The room on LiveKit: the only place that knows livekit-client. Loaded when it is needed, or a moment before. */
 
 import {
+  ConnectionState,
   DisconnectReason,
   isBrowserSupported,
   LocalAudioTrack,
@@ -43,6 +44,8 @@ class RoomOnLivekit implements Room {
   #handlers: RoomHandlers | null;
   readonly #agents = new Set<string>();
   #microphone: Microphone | null = null;
+  /** Changes of the microphone, one after the other: a track cannot be replaced while it is being published. */
+  #changes: Promise<void> = Promise.resolve();
   #muted = false;
   #volume = 1;
   #connected = false;
@@ -63,20 +66,21 @@ class RoomOnLivekit implements Room {
     this.#handlers.joined();
     for (const participant of this.#room.remoteParticipants.values()) this.#appeared(participant);
     this.#handlers.audioBlocked(!this.#room.canPlaybackAudio);
-    // a room that is lost meanwhile says so itself, and the next one publishes again
-    this.#publish().catch(() => undefined);
+    void this.#queue(() => this.#publish());
   }
 
-  async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
-    if (track && this.#microphone) {
-      await this.#microphone.replaceTrack(track, true);
+  setMicrophone(track: MediaStreamTrack | null): Promise<void> {
+    return this.#queue(() => this.#change(track));
+  }
+
+  async #change(track: MediaStreamTrack | null): Promise<void> {
+    const microphone = this.#microphone;
+    if (track && microphone) {
+      await microphone.replaceTrack(track, true);
       return;
     }
-    if (!track && this.#microphone) {
-      if (this.#connected) await this.#room.localParticipant.unpublishTrack(this.#microphone, false);
-      this.#microphone = null;
-      return;
-    }
+    this.#microphone = null;
+    if (microphone && this.#connected) await this.#room.localParticipant.unpublishTrack(microphone, false);
     if (!track) return;
     this.#microphone = new LocalAudioTrack(track, undefined, true) as Microphone;
     if (this.#connected) await this.#publish();
@@ -106,8 +110,18 @@ class RoomOnLivekit implements Room {
     void this.#room.disconnect(false);
   }
 
+  #queue(change: () => Promise<void>): Promise<void> {
+    this.#changes = this.#changes
+      .then(() => (this.#handlers ? change() : undefined))
+      .catch(() => {
+        // a room that is lost meanwhile says so itself, and publishes when it is back
+        if (this.#room.state === ConnectionState.Connected) this.#handlers?.microphoneFailed();
+      });
+    return this.#changes;
+  }
+
   async #publish(): Promise<void> {
-    if (!this.#microphone) return;
+    if (!this.#microphone || this.#room.localParticipant.getTrackPublication(Track.Source.Microphone)) return;
     if (this.#muted) await this.#microphone.mute();
     await this.#room.localParticipant.publishTrack(this.#microphone, { source: Track.Source.Microphone, dtx: true });
   }
@@ -117,7 +131,10 @@ class RoomOnLivekit implements Room {
       // the first is a short gap that LiveKit often closes unnoticed, but nobody knows that beforehand
       .on(RoomEvent.SignalReconnecting, () => this.#handlers?.reconnecting())
       .on(RoomEvent.Reconnecting, () => this.#handlers?.reconnecting())
-      .on(RoomEvent.Reconnected, () => this.#handlers?.reconnected())
+      .on(RoomEvent.Reconnected, () => {
+        this.#handlers?.reconnected();
+        void this.#queue(() => this.#publish());
+      })
       .on(RoomEvent.Disconnected, (reason) => this.#disconnected(reason))
       .on(RoomEvent.ParticipantConnected, (participant) => this.#appeared(participant))
       .on(RoomEvent.ParticipantDisconnected, (participant) => this.#vanished(participant))

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { Session, SessionStatus } from "../lib/types";
 import { AGENT_GRACE_MS, hasSession, REPLACEMENT_AT_MOST_MS, RESTARTS_AT_MOST, step } from "./machine";
-import { TRIES_AT_MOST } from "./outcomes";
+import { PATIENCE_MS, TRIES_AT_MOST } from "./outcomes";
 import { type Action, type CallEvent, type CallState, type Failure, INITIAL, type Phase, PHASES } from "./states";
 
 const MOMENT = { nowMs: 1_000, random: 0.5 };
@@ -77,6 +77,13 @@ const REACHED: Record<Phase, CallEvent[]> = {
   ended: [...CALL, seen("ended", { endReason: "inactive" })],
   failed: [...CALL, { type: "roomLost", reason: "moved" }],
 };
+
+/** A call whose room could not be joined again for a long time. */
+function givenUp(): CallState {
+  const { state } = play(...CALL, { type: "roomLost", reason: "network" });
+  const event: CallEvent = { type: "joinFailed", failure: failure("livekit_unreachable") };
+  return step(state, event, { ...MOMENT, nowMs: MOMENT.nowMs + PATIENCE_MS })[0];
+}
 
 const EVENTS: Record<string, CallEvent> = {
   click: { type: "click" },
@@ -338,11 +345,37 @@ describe("coming back", () => {
   });
 
   it("keeps the session in mind when it gives up, and goes back to it on a click", () => {
-    let { state } = play(...CALL, { type: "roomLost", reason: "network" });
-    for (let tries = 1; tries < TRIES_AT_MOST; tries += 1)
-      ({ state } = playFrom(state, { type: "joinFailed", failure: failure("livekit_unreachable") }));
+    const state = givenUp();
     expect(state).toMatchObject({ phase: "failed", sessionId: ID, failure: { code: "livekit_unreachable" } });
     expect(step(state, { type: "click" }, MOMENT)[1]).toEqual([{ do: "look", sessionId: ID }]);
+  });
+
+  const NO_ANSWER = ["unreachable", "timeout", "livekit_unreachable", "store_unavailable", "http_502"];
+  it.each(NO_ANSWER)("goes on through %s for as long as its session may live, and no longer", (code) => {
+    const event: CallEvent = { type: "tokenFailed", failure: failure(code) };
+    let { state } = play(...CALL, { type: "roomLost", reason: "network" });
+    for (let tries = 0; tries < 3 * TRIES_AT_MOST; tries += 1)
+      [state] = step(state, event, { ...MOMENT, nowMs: MOMENT.nowMs + PATIENCE_MS - 1 });
+    expect(state.phase).toBe("reconnecting");
+    expect(step(state, event, { ...MOMENT, nowMs: MOMENT.nowMs + PATIENCE_MS })[0].phase).toBe("failed");
+    // a new gap has its own time
+    [state] = step(state, { type: "joined" }, MOMENT);
+    expect(state.failingSinceMs).toBeNull();
+  });
+
+  it("gives up after some tries what was answered and did not work", () => {
+    let { state } = play(...CALL, { type: "roomLost", reason: "network" });
+    for (let tries = 1; tries < TRIES_AT_MOST; tries += 1)
+      ({ state } = playFrom(state, { type: "tokenFailed", failure: failure("http_500") }));
+    expect(state.phase).toBe("failed");
+  });
+
+  it("by itself, when there is hope again for what it gave up on", () => {
+    const [state, actions] = step(givenUp(), { type: "retryDue" }, MOMENT);
+    expect(state).toMatchObject({ phase: "resuming", sessionId: ID });
+    expect(actions).toEqual([{ do: "look", sessionId: ID }]);
+    const moved = play(...REACHED.failed).state;
+    expect(step(moved, { type: "retryDue" }, MOMENT)).toEqual([moved, []]);
   });
 
   it("counts failures in a row only", () => {

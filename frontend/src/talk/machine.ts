@@ -58,7 +58,7 @@ export function step(state: CallState, event: CallEvent, moment: Moment): Step {
     case "startFailed":
       return state.phase === "starting" ? startFailed(state, event.failure, moment) : stay(state);
     case "retryDue":
-      return retry(state);
+      return comesBack(state) ?? retry(state);
     default:
       return hasSession(state.phase) ? inSession(state, event, moment) : stay(state);
   }
@@ -76,7 +76,9 @@ function inSession(state: CallState, event: SessionEvent, moment: Moment): Step 
     case "token":
       return state.inRoom ? stay(state) : [state, [{ do: "join", join: event.join }]];
     case "joined":
-      return settled({ ...state, inRoom: true, attempt: 0, retryAtMs: null, failure: null }, [agentTimer(state)]);
+      return settled({ ...state, inRoom: true, attempt: 0, failingSinceMs: null, retryAtMs: null, failure: null }, [
+        agentTimer(state),
+      ]);
     case "joinFailed":
       return tryAgain({ ...state, inRoom: false }, event.failure, moment);
     case "roomReconnecting":
@@ -102,6 +104,11 @@ function inSession(state: CallState, event: SessionEvent, moment: Moment): Step 
 function clicked(state: CallState): Step {
   if (state.phase === "failed" && state.sessionId !== null) return resume(state.sessionId, state.restarts);
   return [{ ...INITIAL, phase: "starting" }, [{ do: "openMicrophone" }, { do: "start", anew: true }]];
+}
+
+/** Given up on, but neither refused nor taken elsewhere: when there is a reason to hope, its session is looked for. */
+function comesBack({ phase, sessionId, failure, restarts }: CallState): Step | null {
+  return phase === "failed" && sessionId !== null && failure?.final === false ? resume(sessionId, restarts) : null;
 }
 
 function resume(sessionId: string, restarts: number): Step {

@@ -11,8 +11,9 @@ export interface Memory {
 
 const PREFIX = "greenroom.";
 
-/** Storage may be switched off; then the tab just forgets. */
-export function tabMemory(storage: Storage | null = sessionStorageOrNone()): Memory {
+/** Storage may be switched off; then the tab just forgets. Of what is kept, the session alone is that of one `place`. */
+export function tabMemory(storage: Storage | null = sessionStorageOrNone(), place = ""): Memory {
+  const session = place ? `sessionId:${place}` : "sessionId";
   const kept = new Map<string, string>();
 
   function read(name: string): string | null {
@@ -43,10 +44,10 @@ export function tabMemory(storage: Storage | null = sessionStorageOrNone()): Mem
       return made;
     },
     get sessionId() {
-      return read("sessionId");
+      return read(session);
     },
     set sessionId(id) {
-      write("sessionId", id);
+      write(session, id);
     },
     get livekitUrl() {
       return read("livekitUrl");

@@ -3,6 +3,8 @@
 import { type Action, type CallState, type Failure, INITIAL, type Step } from "./states";
 
 export const TRIES_AT_MOST = 6;
+/** A restart of the server, a train in a tunnel: a call that may live is worth waiting for as long as that. */
+export const PATIENCE_MS = 45_000;
 const BACKOFF_MS = 400;
 const BACKOFF_AT_MOST_MS = 8_000;
 
@@ -58,10 +60,18 @@ export function failed(state: CallState, failure: Failure): Step {
 
 export function tryAgain(state: CallState, failure: Failure, moment: Moment): Step {
   const attempt = state.attempt + 1;
-  if (failure.final || attempt >= TRIES_AT_MOST) return failed(state, failure);
+  const failingSinceMs = state.failingSinceMs ?? moment.nowMs;
+  const patient = state.sessionId !== null && isWithoutAnswer(failure);
+  const enough = patient ? moment.nowMs - failingSinceMs >= PATIENCE_MS : attempt >= TRIES_AT_MOST;
+  if (failure.final || enough) return failed(state, failure);
   const ms = delayMs(attempt, failure, moment);
-  const next: CallState = { ...state, attempt, failure, retryAtMs: moment.nowMs + ms };
+  const next: CallState = { ...state, attempt, failingSinceMs, failure, retryAtMs: moment.nowMs + ms };
   return settled(next, [{ do: "after", timer: "retry", ms }]);
+}
+
+/** Nobody said anything about the call itself: it may be as well as before. */
+function isWithoutAnswer({ code }: Failure): boolean {
+  return /^(unreachable|timeout|livekit_unreachable|http_50[234]|.+_unavailable)$/.test(code);
 }
 
 /** It is time, or there is a reason to hope: the network is back. LiveKit's own tries are overtaken by a new join. */

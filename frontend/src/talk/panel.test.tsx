@@ -1,6 +1,7 @@
 import { act, fireEvent, render, screen, within } from "@testing-library/react";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
+import { Problem } from "../lib/api";
 import { tell } from "../embed/panel";
 import { Composer } from "./Composer";
 import { type FakeCall, fakeCall, problem, sessionIs } from "./fakes";
@@ -53,6 +54,64 @@ describe("the panel", () => {
     expect(stateOf()).toBe("ended");
     expect(screen.getByText("You ended the call.")).toBeTruthy();
     expect(screen.getByRole("button", { name: "Talk again" })).toBeTruthy();
+  });
+
+  it("keeps the focus of who clicked: on the call, then on the way to the next one", async () => {
+    const fake = fakeCall();
+    render(<TalkPanel talk={fake} headline={null} />);
+    expect(document.activeElement).toBe(document.body);
+    screen.getByRole("button", { name: "Start talking" }).focus();
+    await act(async () => {
+      fireEvent.click(screen.getByRole("button", { name: "Start talking" }));
+      await Promise.resolve();
+    });
+    arrive(fake);
+    expect(document.activeElement).toBe(screen.getByRole("region", { name: "Call" }));
+    screen.getByRole("button", { name: "End call" }).focus();
+    fireEvent.click(screen.getByRole("button", { name: "End call" }));
+    expect(document.activeElement).toBe(screen.getByRole("button", { name: "Talk again" }));
+  });
+
+  it("takes no focus for a call that nobody here has clicked for", async () => {
+    const fake = fakeCall();
+    render(<TalkPanel talk={fake} headline={null} />);
+    await act(async () => {
+      fake.call.start();
+      await Promise.resolve();
+    });
+    arrive(fake);
+    expect(document.activeElement).toBe(document.body);
+  });
+
+  it("looks for a call that it came back to, and says what is in the way", async () => {
+    const fake = fakeCall();
+    fake.memory.sessionId = "session_1";
+    fake.sessions.session.mockRejectedValue(new Problem("unreachable", ""));
+    render(<TalkPanel talk={fake} headline={null} />);
+    act(() => fake.call.open());
+    expect(screen.getByText("Looking for your call…")).toBeTruthy();
+    expect(await screen.findByText("We cannot reach the server")).toBeTruthy();
+    expect(screen.getByText("We go on looking for your call.")).toBeTruthy();
+  });
+
+  it.each([
+    ["the network is back", () => window.dispatchEvent(new Event("online"))],
+    ["the page is looked at again", () => document.dispatchEvent(new Event("visibilitychange"))],
+  ])("takes up a call that was given up on when %s", async (_, happens) => {
+    vi.useFakeTimers();
+    try {
+      const fake = await shown();
+      arrive(fake);
+      fake.sessions.token.mockRejectedValue(problem("livekit_unavailable", 503));
+      act(() => fake.room().handlers.lost("network"));
+      await act(() => vi.advanceTimersByTimeAsync(60_000));
+      expect(stateOf()).toBe("failed");
+      expect(screen.getByText("Try again, or come back later.")).toBeTruthy();
+      act(() => void happens());
+      expect(stateOf()).toBe("resuming");
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("says that every agent is busy, and can be told to stop asking", async () => {
@@ -108,6 +167,19 @@ describe("what is said", () => {
     const log = screen.getByRole("log", { name: "Captions" });
     expect(within(log).getByText(EVIL)).toBeTruthy();
     expect(log.querySelector("img")).toBeNull();
+  });
+
+  it("is read out once it is final, and not while it grows", () => {
+    const caption = (text: string, final: boolean) => ({ id: "a", role: "assistant" as const, text, final });
+    const { container, rerender } = render(<Script captions={[caption("It is", false)]} empty="" />);
+    const readOut = container.querySelector('[aria-live="polite"]');
+    const log = screen.getByRole("log", { name: "Captions" });
+    expect(log.getAttribute("aria-live")).toBe("off");
+    expect(log.textContent).toContain("It is");
+    expect(readOut?.textContent).toBe("");
+    rerender(<Script captions={[caption("It is ten.", true)]} empty="" />);
+    expect(readOut?.textContent).toBe("Agent: It is ten.");
+    expect(log.contains(readOut)).toBe(false);
   });
 
   it("takes the reader along, unless they have scrolled back", () => {

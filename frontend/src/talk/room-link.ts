@@ -92,9 +92,10 @@ export class RoomLink {
   }
 
   #handlers(): RoomHandlers {
-    const { dispatch, onAudioBlocked, onTranscript, sound } = this.#parts;
+    const { dispatch, onAudioBlocked, onTranscript, sound, voice } = this.#parts;
     return {
       joined: () => dispatch({ type: "joined" }),
+      microphoneFailed: () => voice.failed(),
       reconnecting: () => dispatch({ type: "roomReconnecting" }),
       reconnected: () => dispatch({ type: "roomReconnected" }),
       lost: (reason) => dispatch({ type: "roomLost", reason }),

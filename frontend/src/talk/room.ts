@@ -18,12 +18,14 @@ export interface RoomHandlers {
   /** The browser plays nothing before the user touches the page. */
   audioBlocked(blocked: boolean): void;
   transcript(segment: Segment): void;
+  /** The room is there, but does not take the microphone's sound. */
+  microphoneFailed(): void;
 }
 
 export interface Room {
   /** Rejects when LiveKit cannot be reached, or does not let us in; then nothing more is heard of this room. */
   connect(url: string, token: string): Promise<void>;
-  /** Sends this sound as the microphone's; null sends none. Before `connect` it is kept until then. */
+  /** Never rejects: see `microphoneFailed`. Sends this sound as the microphone's; null sends none. Before `connect` it is kept until then. */
   setMicrophone(track: MediaStreamTrack | null): Promise<void>;
   setMuted(muted: boolean): void;
   sendText(text: string): Promise<void>;

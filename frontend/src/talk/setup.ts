@@ -21,13 +21,15 @@ export interface TalkOptions {
   /** Origin of the API; empty for the page's own. */
   server?: string;
   bearer?: () => string | null;
+  /** Which of several calls that a page may have this is. */
+  place?: string;
   /** Who asks, if that is known, and what a session is started with. */
   request?: () => Partial<StartBody>;
 }
 
-export function createTalk({ server, bearer, request }: TalkOptions = {}): Talk {
+export function createTalk({ server, bearer, place, request }: TalkOptions = {}): Talk {
   const api = new ApiClient({ ...(server ? { base: server } : {}), ...(bearer ? { bearer } : {}) });
-  const memory = tabMemory();
+  const memory = tabMemory(undefined, place);
   const sound = new BrowserSound();
   const voice = new Voice(browserMicrophones(), sound, memory);
   const call = new Call({

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
+import { sessionKey } from "../embed/messages";
 import { draw, swell } from "./draw";
 import { tabMemory } from "./memory";
 import { troubleOf } from "./microphone";
@@ -65,6 +66,14 @@ describe("the tab's memory", () => {
     expect(tabMemory().sessionId).toBeNull();
   });
 
+  it("has a session for each place, and one user for all", () => {
+    const [one, other] = [tabMemory(undefined, "server#a"), tabMemory(undefined, "server#b")];
+    one.sessionId = "session_1";
+    expect(other.sessionId).toBeNull();
+    expect(sessionStorage.getItem(sessionKey("server#a"))).toBe("session_1");
+    expect(other.userId()).toBe(one.userId());
+  });
+
   it("gives each tab a user of its own", () => {
     const one = tabMemory(null).userId();
     expect(tabMemory(null).userId()).not.toBe(one);
@@ -99,13 +108,32 @@ describe("words", () => {
   });
 
   it("show what the server says of a failure that the page does not know", () => {
-    expect(failureWords({ code: "new_one", detail: "Words of the server.", retryAfterS: null, final: true }).text).toBe(
-      "Words of the server.",
-    );
+    expect(
+      failureWords({ code: "new_one", detail: "Words of the server.", retryAfterS: null, final: true }, true).text,
+    ).toBe("Words of the server.");
+  });
+
+  it("promise to ask again only while it is asked again", () => {
+    for (const code of [
+      "at_capacity",
+      "rate_limited",
+      "store_unavailable",
+      "livekit_unavailable",
+      "unreachable",
+      "timeout",
+    ]) {
+      const failure = { code, detail: "", retryAfterS: null, final: false };
+      expect(failureWords(failure, false).text).toContain("We ask again for you.");
+      expect(failureWords(failure, true).text).not.toContain("ask again");
+      expect(failureWords(failure, true).text).toContain("Try again, or come back later.");
+    }
   });
 
   it("tell how a call ended, known or not", () => {
     expect(endWords("the user said goodbye")).toBe("You said goodbye.");
+    expect(endWords("ended by its caller")).toBe("The call was ended.");
+    expect(endWords("ended by the operator")).toBe("The call was ended by the people who run it.");
+    expect(endWords("nobody joined in time")).toBe("Nobody joined in time, so the call was closed.");
     expect(endWords("maintenance")).toBe("The call is over: maintenance.");
   });
 

@@ -44,6 +44,8 @@ export interface CallState {
   queue: { position: number | null; estimatedWaitMs: number | null } | null;
   /** Tries that failed since the last that did not. */
   attempt: number;
+  /** When the first of them failed. */
+  failingSinceMs: number | null;
   /** Sessions started in the place of one that failed. */
   restarts: number;
   retryAtMs: number | null;
@@ -108,6 +110,7 @@ export const INITIAL: CallState = {
   agentState: null,
   queue: null,
   attempt: 0,
+  failingSinceMs: null,
   restarts: 0,
   retryAtMs: null,
   failure: null,

@@ -13,7 +13,8 @@ export class Transcript {
   readonly #parts: TranscriptParts;
   #captions = NO_CAPTIONS;
   #ids = 0;
-  #caughtUp = true;
+  /** The session whose turns are asked for once more: what its agent was saying while they were loaded is not among them. */
+  #behind: string | null = null;
   /** Goes up when a call is left: turns that come after that are not of the next one. */
   #turn = 0;
 
@@ -22,6 +23,7 @@ export class Transcript {
   }
 
   clear(): void {
+    this.#behind = null;
     this.#set(NO_CAPTIONS);
   }
 
@@ -45,16 +47,17 @@ export class Transcript {
 
   leave(): void {
     this.#turn += 1;
+    this.#behind = null;
     this.settle();
   }
 
   async load(sessionId: string): Promise<void> {
     const turn = this.#turn;
     // what is being said just now becomes a turn when it is finished
-    this.#caughtUp = false;
+    this.#behind = sessionId;
     try {
       const turns = await this.#parts.turns(sessionId);
-      if (turn === this.#turn) this.#set(restored(this.#captions, turns));
+      if (turn === this.#turn) this.#set(restored(this.#captions, turns, sessionId));
     } catch {
       // the conversation goes on without its past
     }
@@ -62,9 +65,11 @@ export class Transcript {
 
   /** The agent finished a sentence whose beginning was said while the page was away. */
   catchUp(before: CallState, now: CallState): void {
-    if (this.#caughtUp || before.agentState !== "speaking" || now.agentState !== "listening" || !now.sessionId) return;
-    void this.load(now.sessionId);
-    this.#caughtUp = true;
+    const { sessionId } = now;
+    if (sessionId === null || sessionId !== this.#behind) return;
+    if (before.agentState !== "speaking" || now.agentState !== "listening") return;
+    void this.load(sessionId);
+    this.#behind = null;
   }
 
   #set(captions: Captions): void {

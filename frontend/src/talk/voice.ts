@@ -51,6 +51,11 @@ export class Voice {
     void room.setMicrophone(this.#track);
   }
 
+  /** It is open, but its sound does not get into the room. */
+  failed(): void {
+    if (this.#track) this.#lost("failed");
+  }
+
   setMuted(muted: boolean): void {
     this.view.set({ muted });
     this.#room?.setMuted(muted);

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { ApiClient, Problem } from "../lib/api";
 import type { EventStreamOptions, StreamStatus } from "../lib/sse";
-import { FIRST_EVENT_MS, POLL_LATER_MS, POLL_MS, watchSession } from "./watch";
+import { FIRST_EVENT_MS, POLL_AT_MOST_MS, POLL_LATER_MS, POLL_MS, watchSession } from "./watch";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -10,11 +10,15 @@ afterEach(() => void vi.useRealTimers());
 function setUp() {
   let status = "starting";
   let failure: number | null = null;
+  let retryAfter: string | null = null;
   const fetch = vi.fn(() =>
     Promise.resolve(
       failure === null
         ? Response.json({ sessionId: "s", status })
-        : Response.json({ code: "session_not_found" }, { status: failure }),
+        : Response.json(
+            { code: "session_not_found" },
+            { status: failure, headers: retryAfter === null ? {} : { "Retry-After": retryAfter } },
+          ),
     ),
   );
   const seen: string[] = [];
@@ -41,7 +45,10 @@ function setUp() {
       stream?.onEvent({ event: "session", data: JSON.stringify({ sessionId: "s", status: next }), id: undefined }),
     streamIs: (next: StreamStatus, problem?: Problem) => stream?.onStatus?.(next, problem),
     answer: (next: string) => void (status = next),
-    fail: (code: number) => void (failure = code),
+    fail: (code: number | null, after: string | null = null) => {
+      failure = code;
+      retryAfter = after;
+    },
   };
 }
 
@@ -118,8 +125,41 @@ describe("watching a session", () => {
     fail(503);
     streamIs("lost");
     await vi.advanceTimersByTimeAsync(3 * POLL_MS);
-    expect(fetch).toHaveBeenCalledTimes(4);
+    expect(fetch).toHaveBeenCalledTimes(3);
     expect(lost).toEqual([]);
+  });
+
+  it("asks a server that is away less and less often, and often again once it is back", async () => {
+    const { fail, fetch, streamIs } = setUp();
+    fail(503);
+    streamIs("lost");
+    await vi.advanceTimersByTimeAsync(60_000);
+    // at 0, 0.5, 1.5, 3.5 and 7.5 s, then each 5 s
+    expect(fetch).toHaveBeenCalledTimes(5 + 10);
+    fail(null);
+    await vi.advanceTimersByTimeAsync(POLL_AT_MOST_MS);
+    const before = fetch.mock.calls.length;
+    await vi.advanceTimersByTimeAsync(10 * POLL_MS);
+    expect(fetch).toHaveBeenCalledTimes(before + 10);
+  });
+
+  it("waits as long as it is told to", async () => {
+    const { fail, fetch, streamIs } = setUp();
+    fail(503, "7");
+    streamIs("lost");
+    await vi.advanceTimersByTimeAsync(6_999);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  it("asks at once, then as seldom as it is told to, where there are too many streams", async () => {
+    const { fetch, streamIs } = setUp();
+    streamIs("lost", new Problem("too_many_streams", "", 503, 5));
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(fetch).toHaveBeenCalledTimes(2);
   });
 
   it("stops when it is told to", async () => {

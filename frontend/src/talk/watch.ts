@@ -19,6 +19,8 @@ export const FIRST_EVENT_MS = 2_000;
 export const POLL_MS = 500;
 /** Once it talks, less can change. */
 export const POLL_LATER_MS = 2_000;
+/** A server that is away is asked less and less often. */
+export const POLL_AT_MOST_MS = 5_000;
 
 type OpenStream = (options: EventStreamOptions) => { close(): void };
 
@@ -32,6 +34,9 @@ export function watchSession(
   let stopped = false;
   let polling = false;
   let pollMs = POLL_MS;
+  let failures = 0;
+  /** What a server with too many streams asks for between two requests. */
+  let crowdedMs = 0;
   let timer: ReturnType<typeof setTimeout> | undefined = setTimeout(poll, FIRST_EVENT_MS);
 
   const stream = open({
@@ -45,6 +50,7 @@ export function watchSession(
     onStatus(status, problem) {
       if (stopped || status === "open" || status === "connecting") return;
       // not what an API without events or a proxy in between answers about a session
+      crowdedMs = problem?.code === "too_many_streams" ? (problem.retryAfterS ?? 0) * 1000 : 0;
       if (problem && isFinal(problem) && problem.code.startsWith("session_")) lost(problem);
       else poll();
     },
@@ -75,14 +81,24 @@ export function watchSession(
   }
 
   async function ask(): Promise<void> {
+    let askedMs = 0;
     try {
       const session = await api.request<Session>(path);
+      failures = 0;
       if (polling) seen(session);
     } catch (error) {
-      if (error instanceof Problem && isFinal(error)) lost(error);
+      failures += 1;
+      if (error instanceof Problem) {
+        askedMs = (error.retryAfterS ?? 0) * 1000;
+        if (isFinal(error)) lost(error);
+      }
     }
     // a stream that came through meanwhile has set it to false
-    if (polling && !stopped) timer = setTimeout(() => void ask(), pollMs);
+    if (polling && !stopped) timer = setTimeout(() => void ask(), Math.max(pauseMs(), askedMs, crowdedMs));
+  }
+
+  function pauseMs(): number {
+    return failures === 0 ? pollMs : Math.min(POLL_AT_MOST_MS, POLL_MS * 2 ** (failures - 1));
   }
 
   function stop(): void {

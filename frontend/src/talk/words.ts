@@ -30,15 +30,20 @@ export function stateWords(call: CallState): string {
   }
 }
 
+/** What passes. What comes next depends on whether it is still asked again (`failureWords`). */
+const PASSING: Record<string, Words> = {
+  at_capacity: { title: "Every agent is busy", text: "" },
+  rate_limited: { title: "That was a little fast", text: "You started several calls in a short time." },
+  store_unavailable: { title: "Our session store is away", text: "Nothing is lost." },
+  livekit_unavailable: { title: "The voice server is away", text: "" },
+  identity_unavailable: { title: "Your sign-in cannot be checked now", text: "" },
+  unreachable: { title: "We cannot reach the server", text: "Check your connection." },
+  timeout: { title: "The server is slow to answer", text: "" },
+};
+const ASKING_AGAIN = "We ask again for you.";
+const GIVEN_UP = "Try again, or come back later.";
+
 const FAILURES: Record<string, Words> = {
-  at_capacity: { title: "Every agent is busy", text: "You do not have to do anything: we ask again for you." },
-  rate_limited: {
-    title: "That was a little fast",
-    text: "You started several calls in a short time. We ask again for you.",
-  },
-  store_unavailable: { title: "Our session store is away", text: "Nothing is lost. We ask again for you." },
-  livekit_unavailable: { title: "The voice server is away", text: "We ask again for you." },
-  identity_unavailable: { title: "Your sign-in cannot be checked now", text: "We ask again for you." },
   livekit_unreachable: {
     title: "The voice server cannot be reached",
     text: "Your network may block it: a firewall or a VPN often does. Try another network, or try again.",
@@ -47,8 +52,6 @@ const FAILURES: Record<string, Words> = {
     title: "This browser cannot make calls",
     text: "It has no WebRTC, or it is switched off. A current Chrome, Edge, Firefox or Safari can.",
   },
-  unreachable: { title: "We cannot reach the server", text: "Check your connection. We ask again for you." },
-  timeout: { title: "The server is slow to answer", text: "We ask again for you." },
   unauthorized: {
     title: "This page may not start calls here",
     text: "The server wants a key that this page does not have. Ask the people who run it.",
@@ -60,7 +63,13 @@ const FAILURES: Record<string, Words> = {
   agent_lost: { title: "The agent was lost", text: "You can start a new call." },
 };
 
-export function failureWords(failure: Failure): Words {
+/** `givenUp`: nothing is done by itself any more. */
+export function failureWords(failure: Failure, givenUp: boolean): Words {
+  const passing = PASSING[failure.code];
+  if (passing) {
+    const next = givenUp ? GIVEN_UP : ASKING_AGAIN;
+    return { title: passing.title, text: passing.text ? `${passing.text} ${next}` : next };
+  }
   const known = FAILURES[failure.code];
   if (known) return known;
   return { title: "Something went wrong", text: failure.detail || "You can try again." };
@@ -74,6 +83,9 @@ const ENDS: Record<string, string> = {
   "the user said goodbye": "You said goodbye.",
   "the longest allowed call is over": "This was the longest that a call may be.",
   "its room was closed": "The call's room was closed.",
+  "ended by its caller": "The call was ended.",
+  "ended by the operator": "The call was ended by the people who run it.",
+  "nobody joined in time": "Nobody joined in time, so the call was closed.",
   "told to end": "The call was ended by the people who run it.",
 };
 
@@ -119,4 +131,10 @@ function waitWords(ms: number): string {
   if (ms < 1500) return "An agent is being started for you. It takes about a second.";
   const seconds = Math.round(ms / 1000);
   return `It takes about ${seconds < 90 ? `${seconds} seconds` : `${Math.round(seconds / 60)} minutes`}. Keep this page open.`;
+}
+
+/** Whether the call is still there, nobody knows yet. */
+export function resumingWords({ failure }: CallState): Words {
+  if (!failure) return { title: "Looking for your call…", text: "" };
+  return { title: failureWords(failure, false).title, text: "We go on looking for your call." };
 }

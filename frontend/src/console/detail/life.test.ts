@@ -36,6 +36,27 @@ test("phases stop at the end", () => {
   expect(phasesOf([{ name: "created", at: 5 }], 5)[0]?.share).toBe(0);
 });
 
+test("what comes after the end opens no phase, nor does a token after the user has joined", () => {
+  const life = [
+    ...EVENTS,
+    { name: "token", at: 8 },
+    { name: "left", at: 10 },
+    { name: "token", at: 11 },
+    { name: "joined", at: 12 },
+    { name: "ended", at: 15 },
+    { name: "left", at: 16 },
+    { name: "failed", at: 17 },
+  ];
+  expect(phasesOf(life, 99).map(({ name, lengthS }) => [name, lengthS])).toEqual([
+    ["Starting", 1],
+    ["Waiting", 4],
+    ["Joining", 2],
+    ["In the call", 3],
+    ["User away", 2],
+    ["In the call", 3],
+  ]);
+});
+
 const turn = (latencyMs: number | null, interrupted = false): LifeTurn => ({
   role: latencyMs === null ? "user" : "assistant",
   at: 0,

@@ -47,10 +47,15 @@ export function momentsOf(events: readonly LifeEvent[]): Moment[] {
 /** One phase from each moment to the next, the last until now unless it is over; equal neighbours are one. */
 export function phasesOf(events: readonly LifeEvent[], now: number): Phase[] {
   const phases: { name: string; colour: string; lengthS: number }[] = [];
-  events.forEach(({ name, at }, i) => {
+  const end = events.findIndex(({ name }) => name === "ended" || name === "failed");
+  // the room may still be emptied after the end: that is no phase of a call
+  const lived = end < 0 ? events : events.slice(0, end);
+  const joinedAt = lived.findIndex(({ name }) => name === "joined");
+  // who has joined and takes another token is in the call, or away, as before
+  const openings = lived.filter(({ name }, i) => name !== "token" || joinedAt < 0 || i < joinedAt);
+  openings.forEach(({ name, at }, i) => {
     const words = WORDS[name] ?? { phase: name, colour: "away" };
-    if (!words.phase) return;
-    const lengthS = Math.max(0, (events[i + 1]?.at ?? now) - at);
+    const lengthS = Math.max(0, (openings[i + 1]?.at ?? events[end]?.at ?? now) - at);
     const last = phases.at(-1);
     if (last?.name === words.phase) last.lengthS += lengthS;
     else phases.push({ name: words.phase, colour: words.colour, lengthS });

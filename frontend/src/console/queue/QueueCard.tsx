@@ -12,14 +12,14 @@ export const QueueCard = memo(function QueueCard() {
   const { live } = useConsole();
   const overview = useStore(live, (state) => state.overview);
   const queue = overview?.queue ?? null;
-  const waiting = overview?.pool?.waiting ?? queue?.length ?? 0;
+  const waiting = waitingOf(overview);
   return (
     <Card
       className="c-queue"
       title="Queue"
-      actions={queue ? <span className="c-note">{waiting} waiting</span> : null}
+      actions={queue ? <span className="c-note">{waiting.words} waiting</span> : null}
       data-region="queue"
-      data-waiting={waiting}
+      data-waiting={queue?.length ?? 0}
     >
       {queue && queue.length > 0 ? (
         <ScrollRegion className="c-scroll c-scroll-tall" label="Queue">
@@ -28,11 +28,7 @@ export const QueueCard = memo(function QueueCard() {
               <Entry key={entry.sessionId} entry={entry} />
             ))}
           </ol>
-          {waiting > queue.length ? (
-            <p className="c-hint">
-              The first {queue.length} of {waiting}.
-            </p>
-          ) : null}
+          {waiting.isCut ? <p className="c-hint">The first {queue.length}; more wait behind them.</p> : null}
         </ScrollRegion>
       ) : (
         <p className="c-empty">{emptyWords(overview)}</p>
@@ -40,6 +36,16 @@ export const QueueCard = memo(function QueueCard() {
     </Card>
   );
 });
+
+/** How many rows the server sends at most. */
+const ROWS_AT_MOST = 20;
+
+/** The rows are counted: the pool's own figure is of another moment, and would contradict them now and then. */
+function waitingOf(overview: Overview | null): { words: string; isCut: boolean } {
+  const rows = overview?.queue?.length ?? 0;
+  const isCut = rows >= ROWS_AT_MOST && (overview?.pool?.waiting ?? 0) > rows;
+  return { words: isCut ? `${rows}+` : `${rows}`, isCut };
+}
 
 function emptyWords(overview: Overview | null): string {
   if (!overview) return "Looking…";

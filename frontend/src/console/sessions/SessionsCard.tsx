@@ -4,7 +4,7 @@ import { Button, Card, Field, Notice } from "../../ui";
 import { useStore } from "../data/store";
 import { useConsole } from "../shell/context";
 import { ScrollRegion } from "../shell/ScrollRegion";
-import { PAGE_SIZE } from "./list";
+import { PAGE_SIZE, SEARCH_AT_MOST } from "./list";
 import { SessionRow } from "./SessionRow";
 import { StatusFilter } from "./StatusFilter";
 
@@ -27,6 +27,7 @@ export const SessionsCard = memo(function SessionsCard({ openId }: { openId: str
           hideLabel
           type="search"
           placeholder="Session id or user"
+          maxLength={SEARCH_AT_MOST}
           autoComplete="off"
           spellCheck={false}
           onChange={(event) => list.byWords(event.target.value)}

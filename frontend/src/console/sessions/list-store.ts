@@ -1,4 +1,4 @@
-import { Problem } from "../../lib/api";
+import { isFinal, Problem } from "../../lib/api";
 import { type AdminApi, wordsOf } from "../data/admin";
 import { Store } from "../data/store";
 import type { SessionsChanged } from "../data/types";
@@ -79,7 +79,8 @@ export class SessionList extends Store<ListState> {
     } catch (error) {
       if (signal.aborted || (error instanceof Problem && error.code === "aborted")) return;
       this.set(withFailure(this.get(), wordsOf(error)));
-      this.#lookAt(Date.now() + RETRY_MS);
+      // the same question would be refused again
+      if (!(error instanceof Problem && isFinal(error))) this.#lookAt(Date.now() + RETRY_MS);
     }
   }
 }

@@ -104,6 +104,13 @@ test("a failure is said, and it looks again", async () => {
   expect(list.get()).toMatchObject({ problem: null, rows: [{ sessionId: "a" }] });
 });
 
+test("a question that is refused is not asked again by itself", async () => {
+  const { list, asked } = scene(() => Response.json({ code: "invalid", detail: "Too long." }, { status: 422 }));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(list.get().problem).toBe("Too long.");
+  expect(asked).toHaveLength(1);
+});
+
 test("an answer to an earlier question is left out", async () => {
   const answers = [page(null, "late"), page(null, "right")];
   const { list } = scene(() => answers.shift());

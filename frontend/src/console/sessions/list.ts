@@ -5,6 +5,8 @@ import { shareRows } from "../data/share";
 import type { SessionsChanged, SessionsPage } from "../data/types";
 
 export const PAGE_SIZE = 50;
+/** Of a search: longer ones the server refuses. */
+export const SEARCH_AT_MOST = 128;
 
 export interface ListState {
   status: string;
