@@ -102,7 +102,7 @@ def _fake_host(url: str) -> None:
 async def _acknowledge(url: str) -> None:
     """Heartbeats, and an answer to each claim, as a host with instant agents would give."""
     hosts = RedisHosts(connect(url))
-    report = HostReport(HOST, "boot", time.time(), 0, 0, 10_000, 1, 1, 0, "ready", "0")
+    report = HostReport(HOST, "boot", time.time(), 0, 0, 10_000, 1, 1, 0, "ready", "0", 0.0, 1)
     beating = asyncio.create_task(_beat(hosts, report))
     after = await hosts.position(1.0)
     while not beating.done():

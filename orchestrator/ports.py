@@ -99,7 +99,7 @@ class SessionStore(Protocol):
         """The user is in the room; false when the session is not assigned."""
 
     async def touch(self, session_id: str, *, user_left: bool | None = None) -> None:
-        """Something happened in an active session; note when the user left or came back."""
+        """Something happened in a session; note when the user left or came back. Nothing, unless it is active."""
 
     async def finish(
         self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,

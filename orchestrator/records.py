@@ -151,6 +151,10 @@ class HostReport:
     zygote: str
     """``ready``, ``starting`` or ``failed: why``."""
     version: str
+    load1: float
+    """The machine's load average of one minute."""
+    cpus: int
+    """The machine's processors."""
     drained: bool = False
     """It drains, and has no agent left."""
 
@@ -200,6 +204,11 @@ class Counts:
         """Agents that are or are being started."""
         owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
         return owned + self.spawning
+
+    @property
+    def queued(self) -> int:
+        """Users who wait for an agent: those whose own is being started, and those who wait for capacity."""
+        return max(0, self.spawning - self.warming) + self.waiting
 
 
 SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -45,8 +44,8 @@ STREAM: dict[int | str, dict[str, Any]] = {
 async def follow_everything(request: Request) -> Response:
     """Health, pool, hosts, queue, samples and changed sessions as server-sent events."""
     api = api_of(request)
-    api.streams.check()
-    return api.streams.response(_events(api.live))
+    with api.streams.take_admin() as place:
+        return api.streams.response(_events(api.live), place)
 
 
 async def _events(live: Live) -> Events:
@@ -65,5 +64,6 @@ async def pool_history(request: Request, seconds: Annotated[int, Query(ge=5, le=
     """Samples of the whole system, one for every five seconds, oldest first."""
     container = api_of(request).container
     samples = await timely(container.statistics.samples(-(-seconds // SAMPLE_EVERY_S)))
-    oldest = time.time() - seconds - SAMPLE_EVERY_S  # a while without an API left none: what follows is older
+    now = await timely(container.store.now())  # samples have the store's time, from which this machine's may differ
+    oldest = now - seconds - SAMPLE_EVERY_S  # a while without an API left none: what follows is older
     return HistoryAnswer(every_s=SAMPLE_EVERY_S, samples=[sample_view(s) for s in samples if s.at >= oldest])

@@ -18,6 +18,7 @@ UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": HealthAnswer, "desc
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadinessAnswer, "description": "A part is down"}}
 
 
+@router.head("/api/health", include_in_schema=False)
 @router.get("/api/health", summary="How everything is", responses=UNHEALTHY)
 async def get_health(request: Request, response: Response) -> HealthAnswer:
     """The parts, the living sessions, the totals and the capacity."""
@@ -36,12 +37,14 @@ async def get_health(request: Request, response: Response) -> HealthAnswer:
     )
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Whether this process answers")
 async def get_liveness() -> LivenessAnswer:
     """Nothing outside this process is asked."""
     return LivenessAnswer()
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Whether starts can be served", responses=NOT_READY)
 async def get_readiness(request: Request, response: Response) -> ReadinessAnswer:
     """Redis, LiveKit, one live host, and a beat that is not late."""
@@ -55,6 +58,7 @@ async def get_readiness(request: Request, response: Response) -> ReadinessAnswer
     )
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",

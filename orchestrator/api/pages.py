@@ -53,7 +53,14 @@ NOT_BUILT = b"""The talk page and the console are not built: `make run` builds t
 The API is here, and /docs says what it has.
 """
 
+NO_PAGES = ("/api/", "/health/")
+NO_PAGE = frozenset({"/metrics", "/docs", "/openapi.json"})
+"""The API's own: whatever the frontend has, and however its files are, these are answered by the API."""
+ELSEWHERE = {"/console/": "/console", "/index.html": "/"}
+"""Addresses that people type, and where their page is."""
+
 Headers = list[tuple[bytes, bytes]]
+Signature = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -115,17 +122,22 @@ class Pages:
         self._folder = folder
         self._policy = content_security_policy(livekit_url).encode()
         self._looked_at = time.monotonic()
-        self._signature = signature(folder)
-        self._pages = read_pages(folder, self._policy)
+        self._signature: Signature | None = None
+        self._pages: dict[str, Page] = {}
+        self._refresh()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"} or scope["path"].startswith("/api/"):
+        if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"} or not _may_be_page(scope["path"]):
             await self._app(scope, receive, send)
             return
         await self._look()
         page = self._pages.get(scope["path"])
-        if page is not None:
+        target = ELSEWHERE.get(scope["path"])
+        if page is None and target in self._pages:
+            scope["route"] = SimpleNamespace(path=target)
+            await _redirect(target, scope, send)
+        elif page is not None:
             scope["route"] = SimpleNamespace(path=page.route)
             await _answer(page, scope, send)
         elif not self._pages and scope["path"] in {"/", "/console"}:
@@ -139,14 +151,32 @@ class Pages:
         if time.monotonic() - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        found = await asyncio.to_thread(signature, self._folder)
-        if found != self._signature:
-            self._pages = await asyncio.to_thread(read_pages, self._folder, self._policy)
-            self._signature = found
+        if await asyncio.to_thread(self._refresh):
             log.info("the frontend was read", files=len(self._pages))
 
+    def _refresh(self) -> bool:
+        """Read the files if they have changed; returns whether they were taken.
 
-def signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
+        While a build replaces them they come and go, the first page too: what is known is kept until all is there.
+        """
+        try:
+            found = signature(self._folder)
+            if found == self._signature:
+                return False
+            pages = read_pages(self._folder, self._policy)
+        except OSError:
+            return False
+        if "/" in self._pages and "/" not in pages:
+            return False
+        self._pages, self._signature = pages, found
+        return True
+
+
+def _may_be_page(path: str) -> bool:
+    return path not in NO_PAGE and not path.startswith(NO_PAGES)
+
+
+def signature(folder: Path) -> Signature:
     """What changes when a file does."""
     stats = [(str(path), path.stat()) for path in _files(folder)]
     return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
@@ -171,8 +201,10 @@ def read_pages(folder: Path, policy: bytes) -> dict[str, Page]:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    """Plain files only: a link could lead anywhere."""
+    """Plain files only: a link could lead anywhere. None with a dot first: an editor or a builder left it there."""
     for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
         if path.is_file() and not path.is_symlink() and path.stat().st_size <= MAX_FILE_BYTES:
             yield path
 
@@ -213,6 +245,11 @@ async def _answer(page: Page, scope: Scope, send: Send) -> None:
     if variant.encoding != b"identity":
         headers.append((b"content-encoding", variant.encoding))
     await _send(send, 200, headers, variant.body, scope)
+
+
+async def _redirect(target: str, scope: Scope, send: Send) -> None:
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    await _send(send, 308, [(b"location", target.encode() + query), (b"cache-control", ASK_AGAIN)], b"", scope)
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes, scope: Scope) -> None:

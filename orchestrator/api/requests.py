@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -14,6 +15,13 @@ ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]
 """Something to see, and no control character."""
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 """New lines and tabs are welcome, other control characters are not."""
+LINE_WORDS = "a text of 1 to 128 characters, some of them visible, without control and formatting characters"
+HIDDEN_KINDS = frozenset({"Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of what one does not see, and what changes how others look, such as their direction."""
+JOINERS = frozenset("\u200c\u200d")
+"""Persian and Indic names are written with them, and emoji of several parts."""
+BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+"""Letters and symbols that are blank."""
 VOICE = r"^[A-Za-z0-9][A-Za-z0-9 ._:/+-]*$"
 LANGUAGE = r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$"
 
@@ -21,6 +29,18 @@ METADATA_WORDS = "a JSON object, at most 4 levels deep and of 64 values, with na
 METADATA_DEPTH = 4
 METADATA_VALUES = 64
 METADATA_NAME_CHARS = 64
+
+
+def _legible(line: str) -> str:
+    """The line, if a person who reads it sees what it is."""
+    if line.isascii():  # the pattern sees to it, and most are
+        return line
+    kinds = [unicodedata.category(character) for character in line]
+    seen = any(kind[0] in "LNPS" and character not in BLANKS for kind, character in zip(kinds, line, strict=True))
+    hidden = {character for kind, character in zip(kinds, line, strict=True) if kind in HIDDEN_KINDS}
+    if not seen or hidden - JOINERS:
+        raise ValueError(f"should be {LINE_WORDS}")
+    return line
 
 
 def _bounded(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -50,8 +70,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
-UserName = Annotated[str, _line("a text of 1 to 128 characters, without control characters", 128)]
-
+Line = Annotated[str, _line(LINE_WORDS, 128), AfterValidator(_legible)]
 
 MARK_WORDS = "a number of milliseconds after the click, from 0 to 600000"
 Mark = Annotated[float, Field(strict=True, ge=0, le=600_000, allow_inf_nan=False)]
@@ -69,8 +88,8 @@ class StartBody(_Body):
         }
     )
 
-    user_id: Annotated[str, _line("a text of 1 to 128 characters, without control characters", 128)]
-    user_name: UserName | None = Field(default=None, description="a text of 1 to 128 characters")
+    user_id: Line
+    user_name: Line | None = Field(default=None, description=LINE_WORDS)
     voice: Annotated[str, _line("a voice's name of up to 64 characters", 64, VOICE)] | None = Field(
         default=None, description="a voice's name: up to 64 letters, digits, blanks and . _ : / + -"
     )
@@ -83,9 +102,7 @@ class StartBody(_Body):
     opening_line: Annotated[str, _line("a text", 1000, TEXT)] | None = Field(
         default=None, description="a text of 1 to 1000 characters; needs an API key or a JWT"
     )
-    correlation_id: Annotated[str, _line("a text", 128)] | None = Field(
-        default=None, description="a text of 1 to 128 characters, without control characters"
-    )
+    correlation_id: Line | None = Field(default=None, description=LINE_WORDS)
     metadata: Annotated[dict[str, JsonValue], AfterValidator(_bounded)] | None = Field(
         default=None, description=METADATA_WORDS
     )
@@ -102,7 +119,7 @@ class TokenBody(_Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"sessionId": "prewarm_9f2c0d1e", "userName": "Ada"}]})
 
     session_id: SessionId = Field(description="a session id, as POST /api/session/start answers it")
-    user_name: UserName
+    user_name: Line
 
 
 class ResizeBody(_Body):

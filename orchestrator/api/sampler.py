@@ -38,6 +38,12 @@ class StartLog:
         self._took_ms.clear()
         return taken
 
+    def put_back(self, warm: int, cold: int, took_ms: list[float]) -> None:
+        """What was taken and not written down: as if it had not been taken. Of the latencies the newest are kept."""
+        self._count["warm"] += warm
+        self._count["cold"] += cold
+        self._took_ms = deque([*took_ms, *self._took_ms], maxlen=MOST_STARTS)
+
 
 class Sampler:
     """The loop behind ``GET /api/pool/history``; every API process has one, and one of them takes each sample."""
@@ -70,4 +76,9 @@ class Sampler:
     async def _write(self) -> None:
         warm, cold, took_ms = self._starts.take()
         if warm or cold:
-            await self._statistics.note_starts(warm, cold, took_ms)
+            try:
+                await self._statistics.note_starts(warm, cold, took_ms)
+            except StoreUnavailableError:
+                # Counted twice where only the answer was lost; not at all is what an outage would else do to each.
+                self._starts.put_back(warm, cold, took_ms)
+                raise

@@ -125,9 +125,14 @@ class PoolView(Part):
 
     target: int
     ready: int
-    starting: int
+    starting: int = Field(
+        description="Agents being started for the pool. Those for users are in `queued`, both in a sample's `starting`."
+    )
     converged: bool
     waiting: int = Field(description="Sessions that wait for capacity.")
+    queued: int = Field(
+        description="All users who wait for an agent: it is being started for them, or they wait for capacity."
+    )
     max: int = Field(description="MAX_BOTS.")
 
 
@@ -159,6 +164,10 @@ class HostAnswer(Part):
     agents: int
     warm: int
     capacity: int
+    load: float | None = Field(
+        None, description="The machine's load average of one minute; null from a host that does not say."
+    )
+    cpus: int | None = Field(None, description="The machine's processors, to which its load compares.")
     memory_total_bytes: int
     memory_available_bytes: int
     agent_private_bytes: int

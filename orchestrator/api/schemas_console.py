@@ -68,7 +68,9 @@ class PoolSample(Part):
     at: float = Field(examples=[1763712045.1])
     ready: int = Field(examples=[3])
     target: int = Field(examples=[3])
-    starting: int = Field(description="Agents being started, for the pool and for users.")
+    starting: int = Field(
+        description="All agents being started, for the pool and for users; the pool's `starting` has only its own."
+    )
     active: int
     waiting: int = Field(description="Sessions that wait for capacity.")
     warm_hit_rate: float | None = Field(
@@ -118,7 +120,7 @@ class OverviewEvent(Part):
     capacity: Capacity | None
     stats: Totals | None
     hosts: list[HostAnswer] | None
-    queue: list[QueuedSession] | None = Field(description="The first twenty.")
+    queue: list[QueuedSession] | None = Field(description="The first twenty; the pool's `queued` counts all.")
     version: str
 
 

@@ -52,10 +52,11 @@ STREAM: dict[int | str, dict[str, Any]] = {
 async def follow_session(request: Request, session_id: SessionId) -> Response:
     """The session as server-sent events. Following keeps a waiting caller's place in the queue."""
     api = api_of(request)
-    api.streams.check()
-    session = await timely(api.container.sessions.get(session_id))
-    follower = _Follower(api, session, for_admin=api.security.is_admin(request.headers))
-    return api.streams.response(_events(api, follower, await timely(follower.news())))
+    for_admin = api.security.is_admin(request.headers)
+    with api.streams.take_admin() if for_admin else api.streams.take(session_id) as place:
+        session = await timely(api.container.sessions.get(session_id))
+        follower = _Follower(api, session, for_admin=for_admin)
+        return api.streams.response(_events(api, follower, await timely(follower.news())), place)
 
 
 async def _events(api: Api, follower: _Follower, first: bytes) -> Events:

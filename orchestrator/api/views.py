@@ -42,6 +42,7 @@ def pool_view(counts: Counts, most: int) -> PoolView:
         starting=counts.warming,
         converged=counts.pool_ready == counts.target and counts.warming == 0,
         waiting=counts.waiting,
+        queued=counts.queued,
         max=most,
     )
 
@@ -52,7 +53,7 @@ def host_view(view: HostView) -> HostAnswer:
     def number(name: str) -> int:
         return int(view.fields.get(name) or 0)
 
-    started_at = view.fields.get("started_at")
+    started_at, load, cpus = (view.fields.get(name) for name in ("started_at", "load1", "cpus"))
     return HostAnswer(
         host=view.host,
         alive=view.alive,
@@ -64,6 +65,8 @@ def host_view(view: HostView) -> HostAnswer:
         agents=number("agents"),
         warm=number("warm"),
         capacity=number("capacity"),
+        load=float(load) if load else None,
+        cpus=int(cpus) if cpus else None,
         memory_total_bytes=number("memory_total_bytes"),
         memory_available_bytes=number("memory_available_bytes"),
         agent_private_bytes=number("agent_private_bytes"),

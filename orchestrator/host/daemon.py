@@ -248,6 +248,8 @@ class HostDaemon:
             memory_total_bytes=memory.total,
             memory_available_bytes=memory.available,
             agent_private_bytes=self._private_bytes,
+            load1=round(os.getloadavg()[0], 2),
+            cpus=os.cpu_count() or 1,
             zygote=self._zygote.status,
             version=version("greenroom"),
             drained=self._drain.is_done,

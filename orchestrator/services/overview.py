@@ -35,6 +35,8 @@ class Overview:
     async def look(self) -> View:
         """Look at everything; answers within some seconds whatever is down."""
         report = await self._health.report()
+        if report.counts is None:  # the store is away: asking it more would take one more time-out
+            return View(report, None, None)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 queue, samples = await asyncio.gather(self._lookup.queue(QUEUE_SHOWN), self._statistics.samples(1))

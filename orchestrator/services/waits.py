@@ -30,7 +30,15 @@ class Waits:
             StoreUnavailableError: Redis is away.
         """
         if self._clock() - self._looked_at >= FRESH_S:
-            recent = sorted((await self._store.spawn_stats()).recent_s)
-            self._spawn_s = recent[len(recent) // 2] if recent else TYPICAL_SPAWN_S
-            self._looked_at = self._clock()
+            await self._look()
         return estimated_wait_s(position, self._spawn_s, self._concurrency)
+
+    async def _look(self) -> None:
+        """Measure anew. Who asks meanwhile has the estimate from before, and causes no second look."""
+        self._looked_at = self._clock()
+        try:
+            recent = sorted((await self._store.spawn_stats()).recent_s)
+        except BaseException:  # also where the one who asked went away
+            self._looked_at = float("-inf")
+            raise
+        self._spawn_s = recent[len(recent) // 2] if recent else TYPICAL_SPAWN_S

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -51,11 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[str]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the shop's page."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
-    with running_system(tmp_path / "system", ALLOWED_ORIGINS=origin, PREWARM_POOL_SIZE="1") as system:
+    with running_system(tmp_path_factory.mktemp("shop"), ALLOWED_ORIGINS=origin, PREWARM_POOL_SIZE="1") as system:
         server = Shop(("127.0.0.1", port), _Handler)
         server.greenroom = system
         thread = threading.Thread(target=server.serve_forever)

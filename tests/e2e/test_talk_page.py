@@ -253,9 +253,9 @@ def test_without_a_microphone_it_is_a_chat(engine: Playwright, system: System) -
         assert opened.errors == []
 
 
-def test_at_capacity_it_waits_and_gets_in_by_itself(browser: Browser, tmp_path: Path) -> None:
+def test_at_capacity_it_waits_and_gets_in_by_itself(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     limits = {"MAX_BOTS": "1", "PREWARM_POOL_SIZE": "1", "MAX_QUEUE": "0"}
-    with running_system(tmp_path, **limits) as system, tab(browser) as opened:
+    with running_system(tmp_path_factory.mktemp("full"), **limits) as system, tab(browser) as opened:
         system.wait_pool(1)
         other = system.start_session("somebody-else")
         page = opened.page

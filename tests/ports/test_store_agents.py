@@ -446,6 +446,14 @@ async def test_mark_active_and_touch(store: RedisStore) -> None:
     assert (await store.counts(0)).by_state[S.ACTIVE] == 0
 
 
+async def test_nobody_leaves_a_call_that_is_over(store: RedisStore) -> None:
+    session_id = warm_id(1)
+    await store.record_agent(agent_record(session_id, S.ACTIVE))
+    await store.finish(session_id, S.ENDED, "the button")
+    await store.touch(session_id, user_left=True)
+    assert (await session_of(store, session_id)).user_left_at is None
+
+
 @pytest.mark.parametrize("call", ["seen", "token_made", "touch", "mark_active"])
 async def test_a_session_that_is_gone_stays_gone(store: RedisStore, client: Client, call: str) -> None:
     await getattr(store, call)(warm_id(404))

@@ -141,6 +141,7 @@ async def heartbeat(hosts: RedisHosts, host: str, lease_s: float = 60.0, **field
     values: dict[str, Any] = {
         "boot_id": "boot", "started_at": 1.0, "agents": 1, "warm": 1, "capacity": 10, "memory_total_bytes": 24 << 30,
         "memory_available_bytes": 12 << 30, "agent_private_bytes": 11_000_000, "zygote": "ready", "version": "0.1.0",
+        "load1": 0.5, "cpus": 8,
     }  # fmt: skip
     await hosts.heartbeat(HostReport(host=host, **{**values, **fields}), lease_s)
 

@@ -202,7 +202,7 @@ async def test_what_has_not_changed_is_not_sent_again(api: ApiUnderTest) -> None
     "path",
     [
         "/../secret.txt", "/assets/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/.//../secret.txt",
-        "/assets/..%5c..%5csecret.txt", "/link.txt", "/assets", "/assets/", "/index.html", "/console.html", "/console/",
+        "/assets/..%5c..%5csecret.txt", "/link.txt", "/assets", "/assets/", "/console.html",
         "/assets/talk-a1b2.js%00", "/etc/passwd",
     ],
 )  # fmt: skip
@@ -250,3 +250,58 @@ async def test_pages_are_counted_by_what_they_are(api: ApiUnderTest) -> None:
     text = (await api.client.get("/metrics")).text
     for route, count in {"/": 1, "/console": 1, "/assets/*": 2}.items():
         assert f'greenroom_http_requests_total{{method="GET",route="{route}",status="200"}} {count}.0' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("/console/", "/console"), ("/index.html", "/"), ("/console/?q=1", "/console?q=1")]
+)
+async def test_addresses_as_people_type_them(api: ApiUnderTest, path: str, target: str) -> None:
+    answer = await api.client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (308, target)
+
+
+async def test_dot_files_are_not_served(dist: Path) -> None:
+    (dist / ".env").write_text("secret")
+    (dist / ".vite").mkdir()
+    (dist / ".vite" / "manifest.json").write_text("{}")
+    async with api_under_test(frontend_dir=dist) as api:
+        for path in ("/.env", "/.vite/manifest.json"):
+            assert (await api.client.get(path)).status_code == 404
+
+
+async def test_files_that_go_while_they_are_read(
+    dist: Path, api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LOOK_EVERY_S", 0)
+    await api.client.get("/")
+    (dist / "index.html").write_text("new")
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError
+
+    for name in ("signature", "read_pages"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pages, name, gone)
+            assert "<title>talk" in (await api.client.get("/")).text
+    assert (await api.client.get("/")).text == "new"
+
+
+async def test_a_build_without_its_first_page_is_none_yet(
+    dist: Path, api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LOOK_EVERY_S", 0)
+    await api.client.get("/")
+    (dist / "index.html").unlink()
+    assert "<title>talk" in (await api.client.get("/")).text
+    (dist / "index.html").write_text("new")
+    assert (await api.client.get("/")).text == "new"
+
+
+async def test_the_apis_own_paths_cause_no_look(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "LOOK_EVERY_S", 0)
+    await api.client.get("/")
+    looks: list[object] = []
+    monkeypatch.setattr(pages, "signature", looks.append)
+    for path in ("/health/live", "/metrics", "/openapi.json", "/api/health"):
+        await api.client.get(path)
+    assert looks == []

@@ -118,3 +118,24 @@ async def test_signals_are_the_main_threads() -> None:
             return True
 
     assert await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+
+
+async def test_starts_outlast_a_store_that_is_away() -> None:
+    statistics, starts = FakeStatistics(), StartLog()
+    sampler = Sampler(statistics, starts, default_target=3)
+    starts.note("warm", 0.004)
+    statistics.error = StoreUnavailableError()
+    await sampler.turn()
+    starts.note("cold", 0.02)
+    await sampler.turn()
+    statistics.error = None
+    await sampler.turn()
+    assert statistics.noted == [(1, 1, [4.0, 20.0])]
+
+
+def test_what_is_put_back_is_bounded() -> None:
+    starts = StartLog()
+    starts.note("cold", 9.0)
+    starts.put_back(MOST_STARTS, 0, [1.0] * MOST_STARTS)
+    warm, cold, took_ms = starts.take()
+    assert (warm, cold, len(took_ms), took_ms[-1]) == (MOST_STARTS, 1, MOST_STARTS, 9000.0)

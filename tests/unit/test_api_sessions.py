@@ -183,3 +183,10 @@ async def test_the_logs_of_an_agent(api: ApiUnderTest) -> None:
     assert answer.status_code == 404
     answer = await api.client.get(f"/api/session/{session_id}/logs?limit=0", headers=ADMIN)
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(("headers", "reason"), [({}, "ended by its caller"), (ADMIN, "ended by the operator")])
+async def test_who_ended_it(api: ApiUnderTest, headers: dict[str, str], reason: str) -> None:
+    session_id = (await api.start()).json()["sessionId"]
+    await api.client.delete(f"/api/session/{session_id}", headers=headers)
+    assert (await api.client.get(f"/api/session/{session_id}")).json()["endReason"] == reason

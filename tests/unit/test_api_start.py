@@ -281,3 +281,17 @@ async def test_a_mistake_of_ours_tells_nothing_of_itself(api: ApiUnderTest, monk
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret-detail" not in answer.text
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("field", ["userId", "userName", "correlationId"])
+@pytest.mark.parametrize("line", ["\u200b", "\u3164\u2800", "\u0301", "ada\u202egpj", "a\u2066b", "a\u2028b", "\u00a0"])
+async def test_a_line_that_nobody_can_read(api: ApiUnderTest, field: str, line: str) -> None:
+    answer = await api.start({"userId": "u", field: line})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert "visible" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("name", ["Ada", "Zoë", "李雷", "नमस्ते", "🙂", "عمر", "क\u094d\u200dष", "👩\u200d💻"])
+async def test_a_name_of_any_script(api: ApiUnderTest, name: str) -> None:
+    await api.warm()
+    assert (await api.start({"userId": name, "userName": name})).status_code == 200

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from contract.states import SessionState
 from orchestrator.api import session_events, streams
 from orchestrator.api.streams import Streams
-from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.domain.errors import StoreUnavailableError, TooManyStreamsError
 from tests.support.api import ADMIN, ApiUnderTest, api_under_test
 from tests.support.sse import stream
 
@@ -304,16 +305,22 @@ async def test_no_comment_before_its_time(api: ApiUnderTest, monkeypatch: pytest
         assert followed.comments == 0
 
 
+async def refused(api: ApiUnderTest, path: str, headers: dict[str, str] | None = None) -> None:
+    async with stream(api.app, path, headers) as one_more:
+        assert (one_more.status, int(one_more.headers["retry-after"]) > 0) == (503, True)
+
+
 async def test_too_many_streams(api: ApiUnderTest) -> None:
-    few = Streams(most=1)
+    few = Streams(most=1, most_admin=1)
     object.__setattr__(api.app.state.api, "streams", few)
     session_id = await assigned(api)
     async with stream(api.app, events_of(session_id)) as first:
         await first.next()
-        for path, headers in ((events_of(session_id), {}), ("/api/events", ADMIN)):
-            answer = await api.client.get(path, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (503, "too_many_streams")
-            assert int(answer.headers["retry-after"]) > 0
+        await refused(api, events_of(session_id))
+        async with stream(api.app, "/api/events", ADMIN) as console:
+            assert console.status == 200, "callers do not lock the operator out"
+            await refused(api, "/api/events", ADMIN)
+            await refused(api, events_of(session_id), ADMIN)
     async with stream(api.app, events_of(session_id)) as next_one:
         assert next_one.status == 200
 
@@ -321,3 +328,67 @@ async def test_too_many_streams(api: ApiUnderTest) -> None:
 async def test_a_head_request_opens_none(api: ApiUnderTest) -> None:
     session_id = await assigned(api)
     assert (await api.client.head(events_of(session_id))).status_code == 405
+
+
+def test_one_session_does_not_take_all() -> None:
+    streams = Streams(most=3, most_of_one=2)
+    places = [streams.take("a"), streams.take("a")]
+    with pytest.raises(TooManyStreamsError):
+        streams.take("a")
+    streams.take("b")
+    with pytest.raises(TooManyStreamsError):
+        streams.take("c")
+    for _ in range(2):  # twice is as once
+        places[0].give_back()
+    assert len(streams) == 2
+    streams.take("c")
+
+
+async def test_places_are_taken_before_anything_is_awaited(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    object.__setattr__(api.app.state.api, "streams", Streams(most=1))
+    session_id = await assigned(api)
+    get, asked, go = api.container.store.get, asyncio.Event(), asyncio.Event()
+
+    async def slow(session_id: str) -> Any:
+        asked.set()
+        await go.wait()
+        return await get(session_id)
+
+    monkeypatch.setattr(api.container.store, "get", slow)
+    first = asyncio.create_task(api.client.get(events_of(session_id)))
+    try:
+        async with asyncio.timeout(10):
+            await asked.wait()
+            await refused(api, events_of(session_id))
+    finally:
+        first.cancel()
+        await asyncio.wait([first])
+    assert len(api.app.state.api.streams) == 0, "one who went away gives it back"
+
+
+async def test_a_place_of_which_no_stream_comes_is_given_back(api: ApiUnderTest) -> None:
+    async with stream(api.app, events_of(UNKNOWN)) as followed:
+        assert followed.status == 404
+    assert len(api.app.state.api.streams) == 0
+
+
+async def test_a_client_that_does_not_read_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LAST_SEND_S", 0.01)
+    some = Streams()
+
+    async def nothing() -> AsyncGenerator[bytes, None]:
+        return
+        yield b""
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            await asyncio.Event().wait()
+
+    answer = some.response(nothing(), some.take("a"))
+    async with asyncio.timeout(5):
+        await answer({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+    assert len(some) == 0

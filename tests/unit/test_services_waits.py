@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,3 +65,19 @@ async def test_a_store_that_is_away_is_asked_again(store: RedisStore, monkeypatc
         with pytest.raises(StoreUnavailableError):
             await waits.estimate_s(1)
     assert await waits.estimate_s(1) == 0.2
+
+
+async def test_many_who_ask_at_once_cause_one_look(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    stats = store.spawn_stats
+
+    async def counted() -> object:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        return await stats()
+
+    monkeypatch.setattr(store, "spawn_stats", counted)
+    waits = Waits(store, 1, lambda: 0.0)
+    await asyncio.gather(*(waits.estimate_s(1) for _ in range(5)))
+    assert looks == 1
