@@ -28,7 +28,7 @@ def main() -> None:
         with sync_playwright() as engine, chromium(engine, microphone=wav) as browser:
             _click(browser, system)  # the first one warms the browser up
             warm = [_with_pool(browser, system, 3) for _ in range(CLICKS)]
-            _resize(system, 0)
+            system.resize(0)
             cold = [_with_pool(browser, system, 0) for _ in range(CLICKS)]
     report = Report("click_to_agent", "python -m benchmarks.click_to_agent")
     _add(report, "an agent waited", warm, at_most=400)
@@ -42,11 +42,6 @@ def main() -> None:
 def _with_pool(browser: Browser, system: System, size: int) -> Marks:
     system.wait_pool(size)
     return _click(browser, system)
-
-
-def _resize(system: System, size: int) -> None:
-    with system.client(headers=system.admin) as client:
-        client.post("/api/pool/resize", json={"size": size}).raise_for_status()
 
 
 def _click(browser: Browser, system: System) -> Marks:

@@ -107,8 +107,8 @@ class SessionStore(Protocol):
     ) -> Finished:  # fmt: skip
         """End or fail a session, from whatever live state it is in (or only from these)."""
 
-    async def retire(self, count: int, reason: str) -> list[str]:
-        """Take agents out of the pool and end them; returns their ids."""
+    async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
+        """Take so many agents out of the pool, as long as more than ``leaving`` are in it, and end them; their ids."""
 
     async def retire_warm(self, host: str) -> list[str]:
         """End the agents that wait on this host, if it drains; returns their ids."""

@@ -221,9 +221,9 @@ class RedisStore:
         )
         return Finished(changed == "1", SessionState(previous) if previous else None, host or None)
 
-    async def retire(self, count: int, reason: str) -> list[str]:
+    async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
         """See ``ports.SessionStore``."""
-        return list(await self._scripts.run("retire", [], [count, reason, self._record_s]))
+        return list(await self._scripts.run("retire", [], [count, reason, self._record_s, leaving]))
 
     async def retire_warm(self, host: str) -> list[str]:
         """See ``ports.SessionStore``."""

@@ -54,9 +54,10 @@ class KeepPool:
         await self._store.refill_begun()
         target = await self._store.target(self._default_target)
         policy = pool.PoolPolicy(target, self._limits.max_agents, self._limits.spawn_concurrency)
-        actions = pool.plan(await self._store.snapshot(), policy, await self._store.now())
+        snapshot = await self._store.snapshot()
+        actions = pool.plan(snapshot, policy, await self._store.now())
         for action in actions:
-            await self._perform(action, policy)
+            await self._perform(action, policy, snapshot)
         return actions
 
     async def trigger(self) -> None:
@@ -99,7 +100,7 @@ class KeepPool:
             await self._queue.check_host(host)
         return living
 
-    async def _perform(self, action: pool.Action, policy: pool.PoolPolicy) -> None:
+    async def _perform(self, action: pool.Action, policy: pool.PoolPolicy, snapshot: pool.PoolSnapshot) -> None:
         match action:
             case pool.SpawnWarm():
                 await self._spawn_warm(policy.target)
@@ -117,7 +118,9 @@ class KeepPool:
                 why = "its caller went away"
                 await self._store.finish(session_id, SessionState.ENDED, why, only_from=[SessionState.STARTING])
             case pool.Retire(count):
-                retired = await self._store.retire(count, "the pool is smaller now")
+                # Another refill may have seen the same pool: together they retire no more than one would.
+                leaving = snapshot.ready - count
+                retired = await self._store.retire(count, "the pool is smaller now", leaving=leaving)
                 log.info("retired", count=len(retired))
 
     async def _give_up(self, session_id: str, code: str, reason: str) -> None:

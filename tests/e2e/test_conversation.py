@@ -72,7 +72,7 @@ async def test_a_user_who_comes_back_finds_the_same_agent_without_a_second_greet
             what="the user's leaving is seen",
         )
         async with joined(system, call.session_id) as again:
-            said, answer, _ = await again.say("what time is it")
+            said, answer = await again.ask("what time is it")
             assert said == "what time is it"
             assert answer.startswith("It is")
             assert GREETING not in again.spoken_by_agent()

@@ -204,7 +204,7 @@ def test_after_an_agents_death_the_page_starts_another_session(talk: Tab, system
 
 def test_an_empty_pool_means_a_place_in_the_queue(talk: Tab, system: System) -> None:
     page = talk.page
-    _resize(system, 0)
+    system.resize(0)
     zygote = system.pid_of("zygote")
     os.kill(zygote, signal.SIGSTOP)
     try:
@@ -218,7 +218,7 @@ def test_an_empty_pool_means_a_place_in_the_queue(talk: Tab, system: System) -> 
     state(page, "live")
     caption(page, GREETING)
     leave(page)
-    _resize(system, 3)
+    system.resize(3)
 
 
 def wait_for_another(page: Page, first: str) -> None:
@@ -228,12 +228,6 @@ def wait_for_another(page: Page, first: str) -> None:
             return
         page.wait_for_timeout(100)
     pytest.fail("the page is still in the session whose agent died")
-
-
-def _resize(system: System, size: int) -> None:
-    with system.client(headers=system.admin) as client:
-        client.post("/api/pool/resize", json={"size": size}).raise_for_status()
-    system.wait_pool(size)
 
 
 def test_without_a_microphone_it_is_a_chat(engine: Playwright, system: System) -> None:

@@ -425,6 +425,13 @@ async def test_retire_no_more_than_asked(store: RedisStore) -> None:
     assert (await store.counts(0)).pool_ready == 1
 
 
+async def test_two_who_saw_the_same_pool_retire_what_one_would(store: RedisStore) -> None:
+    await warm(store, 1, 2, 3, 4)
+    retired = [await store.retire(3, "smaller", leaving=1) for _ in range(2)]
+    assert [len(ids) for ids in retired] == [3, 0]
+    assert (await store.counts(0)).pool_ready == 1
+
+
 async def test_mark_active_and_touch(store: RedisStore) -> None:
     [session_id] = await warm(store, 1)
     assert await store.mark_active(session_id) is False, "nobody's"

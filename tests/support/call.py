@@ -11,6 +11,8 @@ from orchestrator.adapters.speech import spoken
 from tests.support.system import System
 
 ANSWER_S = 20.0
+ASK_TRIES = 3
+NOT_UNDERSTOOD = "[not understood]"
 
 
 @dataclass
@@ -25,6 +27,14 @@ class Call:
     def agent_pid(self) -> int:
         pid: int = self.system.session(self.session_id)["agentPid"]
         return pid
+
+    async def ask(self, sentence: str) -> tuple[str, str]:
+        """Say it, and again when it was not understood: a machine that is busy with a fault may tear the sound."""
+        for _ in range(ASK_TRIES):
+            said, answer, _ = await self.say(sentence)
+            if said != NOT_UNDERSTOOD:
+                break
+        return said, answer
 
     async def say(self, sentence: str) -> tuple[str, str, bytes]:
         """Say it; returns how it was understood, the answer's text and its sound (mono int16)."""

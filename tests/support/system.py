@@ -159,6 +159,12 @@ class System:
     def wait_pool(self, ready: int, timeout_s: float = 30.0) -> None:
         wait_until(lambda: self.pool().get("ready") == ready, timeout_s=timeout_s, what=f"{ready} warm agents")
 
+    def resize(self, size: int) -> None:
+        """Resize the pool, and wait until it has so many agents."""
+        with self.client(headers=self.admin) as client:
+            client.post("/api/pool/resize", json={"size": size}).raise_for_status()
+        self.wait_pool(size)
+
     def wait_healthy(self, timeout_s: float = 30.0) -> None:
         def healthy() -> bool:
             with contextlib.suppress(httpx.HTTPError), self.client() as client:
