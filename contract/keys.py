@@ -13,19 +13,23 @@ sessions:<state>        zset    for ever   Lua, with the state         API (list
                                            score: since when; for ``active``: last activity
 pool:ready              set     for ever   Lua: record_agent, claim,   claim
 pool:warming            set     for ever   Lua: reserve_warm, finish   plan: warm spawns under way
-pool:spawning           zset    for ever   Lua: reserve, begin_spawn   plan; score: the try's deadline
+pool:spawning           zset    for ever   Lua: reserve, begin_spawn,  plan; score: the try's deadline
+                                           replace, lose_host
 pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
 pool:target             string  for ever   resize                      plan, GET /api/pool
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day      host, each heartbeat        claim (lease), API
-host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
+host:<id>               hash    a day      host, each heartbeat;       claim (lease), API, replace_lost
+                                           Lua: suspect_host, lose_host
+host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
+                                           replace
 host:<id>:commands      stream  ~1000      claim, finish, API          that host
 reply:<request id>      list    10 s       host                        the API request that waits on it
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
 lock:<name>             string  seconds    maintenance tasks           maintenance tasks
-stats:fence             string  for ever   Lua: claim, record_agent    the same
+stats:fence             string  for ever   Lua: claim, record_agent,   the same
+                                           replace, lose_host
 stats:totalSpawned      string  for ever   Lua: record_agent           health, metrics
 stats:totalAssigned     string  for ever   Lua: claim, record_agent    health, metrics
 stats:deadClaims        string  for ever   Lua: evict                  metrics
@@ -34,6 +38,8 @@ stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated
                                 100
 stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
+stats:replacements      hash    for ever   Lua: replace, lose_host,    metrics
+                                           by reason's code
 stats:starts            hash    for ever   API: ``warm``, ``cold``     sample: the share of warm starts
 stats:startRecent       list    newest     API: "at ms" of each start  sample
                                 500
@@ -68,6 +74,7 @@ STATS_LAST_REFILL = "stats:lastRefillAt"
 STATS_SPAWN_RECENT = "stats:spawnRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
+STATS_REPLACEMENTS = "stats:replacements"
 STATS_STARTS = "stats:starts"
 STATS_START_RECENT = "stats:startRecent"
 STATS_VACANCIES = "stats:vacancies"
@@ -97,9 +104,13 @@ SESSION_FIELDS = {
     "error": "why it failed, in words",
     "errorCode": "why it failed, as a stable code",
     "prewarmed": "1 when it waited in the pool",
-    "fence": "the claim's fencing number",
+    "fence": "the claim's fencing number; greater after each replacement",
     "assignment": "the claim's settings as JSON",
-    "attempts": "spawn tries begun",
+    "attempts": "spawn tries begun, for the agent that it has or lacks",
+    "spawnTask": "the task that is at these tries",
+    "replacements": "agents that died in this call and were replaced; absent for none",
+    "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
+    "replacedAt": "the last replacement was begun at",
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
     "tokenAt": "a token was last made at",

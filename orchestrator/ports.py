@@ -10,11 +10,14 @@ from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
 from orchestrator.domain.pool import Aging, PoolSnapshot
 from orchestrator.records import (
+    AgentIdentity,
     AgentRecord,
     Answered,
     Claimed,
     Counts,
+    Death,
     Finished,
+    HostLoss,
     HostReply,
     HostReport,
     HostView,
@@ -24,6 +27,7 @@ from orchestrator.records import (
     Queued,
     QueuedUser,
     RecordOutcome,
+    ReplaceRule,
     Sample,
     Search,
     Session,
@@ -73,8 +77,8 @@ class SessionStore(Protocol):
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
 
-    async def begin_spawn(self, session_id: str, deadline_s: float) -> int:
-        """Count one try; 0 when the session no longer needs an agent, or waits for capacity."""
+    async def begin_spawn(self, session_id: str, deadline_s: float, task: str = "") -> int:
+        """Count one try; 0 when the session no longer needs an agent, waits for capacity, or another task is at it."""
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """Bring the store in line with a living agent: newly ready, changed, or seen again after an outage."""
@@ -87,9 +91,18 @@ class SessionStore(Protocol):
 
     async def finish(
         self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,
-        only_from: Sequence[SessionState] = (),
+        only_from: Sequence[SessionState] = (), agent: AgentIdentity | None = None, without_agent: bool = False,
     ) -> Finished:  # fmt: skip
-        """End or fail a session, from whatever live state it is in (or only from these)."""
+        """End or fail a session, from whatever live state it is in (or only from these).
+
+        With ``agent`` only while this is its agent, with ``without_agent`` only while it has none.
+        """
+
+    async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
+        """This agent died, or does not answer: take its session from it, for another one, or fail it. Idempotent."""
+
+    async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
+        """Fail a host's warm agents and replace those in a call, unless it was heard after ``heard``. Idempotent."""
 
     async def retire(self, count: int, reason: str) -> list[str]:
         """Take agents out of the pool and end them; returns their ids."""
@@ -218,8 +231,14 @@ class Changes(Protocol):
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
-        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
+    async def heartbeat(self, report: HostReport, lease_s: float) -> bool:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh.
+
+        Returns whether the host had been declared lost: its agents may have been replaced.
+        """
+
+    async def suspect(self, host: str, heard: str) -> None:
+        """Note that a host is silent, unless it was heard after ``heard``."""
 
     async def sign_off(self, host: str) -> None:
         """End a host's lease at once."""

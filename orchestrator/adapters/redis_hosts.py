@@ -27,11 +27,15 @@ class RedisHosts:
 
     # --- heartbeats ------------------------------------------------------------------------------------
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> None:
+    async def heartbeat(self, report: HostReport, lease_s: float) -> bool:
         """See ``ports.HostRegistry``."""
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
-        await self._scripts.again("heartbeat", own, [report.host, lease_s, *fields])
+        return bool(await self._scripts.again("heartbeat", own, [report.host, lease_s, *fields]))
+
+    async def suspect(self, host: str, heard: str) -> None:
+        """See ``ports.HostRegistry``."""
+        await self._scripts.again("suspect_host", [keys.host(host)], [heard])
 
     async def sign_off(self, host: str) -> None:
         """See ``ports.HostRegistry``."""

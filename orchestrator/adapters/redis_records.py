@@ -73,6 +73,7 @@ def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
         prewarmed=fields.get("prewarmed") == "1",
         fence=whole("fence") or 0,
         attempts=whole("attempts") or 0,
+        replacements=whole("replacements") or 0,
         task_id=fields.get("taskId"),
         token_at=number("tokenAt"),
         marks=json.loads(fields["timeline"]) if "timeline" in fields else None,

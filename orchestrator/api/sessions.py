@@ -125,6 +125,7 @@ FAILURES = {
     "spawn_failed": "no agent could be started",
     "agent_died": "the agent ended unexpectedly",
     "agent_unresponsive": "the agent did not answer",
+    "host_lost": "the agent's machine was lost",
 }
 """What callers are told of each code."""
 

@@ -1,10 +1,14 @@
 -- Counts one try of a spawn and gives it its deadline.
 -- KEYS[18] session:<id>
--- ARGV     id, spawn deadline (s)
--- Returns  which try this is, from 1; 0 when the session needs no agent any more, or waits for capacity (and stays in
---          its place)
-local key, id, deadline_s = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2])
-if redis.call('HGET', key, 'status') ~= 'starting' or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
+-- ARGV     id, spawn deadline (s), task or ''
+-- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
+--          place), or another task is at it: queued twice, it might be spawned on two hosts at once
+local key, id, deadline_s, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
+local due = redis.call('ZSCORE', POOL_SPAWNING, id)
+local holder = redis.call('HGET', key, 'spawnTask')
+if holder and holder ~= task and due and tonumber(due) > NOW then return 0 end
+if task ~= '' then redis.call('HSET', key, 'spawnTask', task) end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
 changed(id)
 return redis.call('HINCRBY', key, 'attempts', 1)
