@@ -125,7 +125,8 @@ class RedisStore:
 
     async def begin_spawn(self, session_id: str, deadline_s: float, task: str = "") -> int:
         """See ``ports.SessionStore``."""
-        return int(await self._scripts.run("begin_spawn", [keys.session(session_id)], [session_id, deadline_s, task]))
+        # Sent again it counts two tries at worst. After a restart of Redis each process's first call meets a dead line.
+        return int(await self._scripts.again("begin_spawn", [keys.session(session_id)], [session_id, deadline_s, task]))
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """See ``ports.SessionStore``."""

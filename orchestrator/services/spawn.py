@@ -12,6 +12,7 @@ from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
 from orchestrator.domain.errors import GreenroomError, RoomsUnavailableError
+from orchestrator.domain.session import is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore
 from orchestrator.services.pool import KeepPool
 
@@ -54,14 +55,17 @@ class SpawnAgent:
         self._deadline_s = deadline_s
         self._backoff = backoff or Backoff()
 
-    async def __call__(self, session_id: str) -> bool:
+    async def __call__(self, session_id: str, task: str = "") -> bool:
         """Make the room, have the host fork; false when nobody needs the agent any more.
+
+        ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
         Raises:
             TryAgainError: it failed, and a try is left. Without one left the session is ``failed`` with the reason.
         """
-        attempt = await self._store.begin_spawn(session_id, self._deadline_s)
+        attempt = await self._store.begin_spawn(session_id, self._deadline_s, task)
         if attempt == 0:
+            await self._leave_nothing(session_id)
             return False
         failure = await self._try(session_id)
         if failure is None:
@@ -88,6 +92,16 @@ class SpawnAgent:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
 
+    async def _leave_nothing(self, session_id: str) -> None:
+        """Close the room of a session that ended while it had no agent, whose end would have closed it."""
+        session = await self._store.get(session_id)
+        if session is not None and session.replacements and is_final(session.state):
+            await self._close_room(session_id)
+
+    async def _close_room(self, session_id: str) -> None:
+        with suppress(RoomsUnavailableError):  # the room's own time-outs close it
+            await self._rooms.delete(session_id)
+
     async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
         await self._store.count_spawn_failure(code)
         away = code == HOST_AWAY
@@ -95,9 +109,10 @@ class SpawnAgent:
         delay_s = backoff.delay_s(attempt, jitter)
         if delay_s is not None:
             raise TryAgainError(delay_s, reason)
-        # Only if it is still starting: where this try's answer was lost, its agent may have come after all.
-        starting = [SessionState.STARTING]
-        await self._store.finish(session_id, SessionState.FAILED, reason, code="spawn_failed", only_from=starting)
-        with suppress(RoomsUnavailableError):  # the room's own time-outs close it
-            await self._rooms.delete(session_id)
+        # Only if it still lacks one: where this try's answer was lost, its agent may have come after all.
+        failed = SessionState.FAILED
+        done = await self._store.finish(session_id, failed, reason, code="spawn_failed", without_agent=True)
+        if not done.changed and done.previous is not None and not is_final(done.previous):
+            return
+        await self._close_room(session_id)
         log.error("spawn failed", session_id=session_id, attempts=attempt, code=code, reason=reason)
