@@ -65,6 +65,8 @@ class AgentLimits(BaseModel):
     """The longest allowed call, counted from the claim."""
     max_idle_s: float = 1800.0
     """Assigned or active with nothing said for so long, it ends itself."""
+    frozen_s: float = 8.0
+    """One that stood still for so long dies the moment it would go on: its session may be another agent's by then."""
 
 
 # --- agent -> host -------------------------------------------------------------------------------------

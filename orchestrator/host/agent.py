@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong
+from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong, Resumption
 from contract.states import SessionState
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
@@ -92,8 +92,10 @@ class Agent:
         self.writer.write(message.to_line())
         return True
 
-    async def assign(self, assignment: Assignment, timeout_s: float) -> Assigned:
+    async def assign(self, assignment: Assignment, timeout_s: float, resumption: Resumption | None = None) -> Assigned:
         """Hand it over to a user. After a restart of the host, its line may be a moment away.
+
+        ``resumption`` is set for the successor of an agent that died.
 
         Raises:
             AgentGoneError: it has no line, died, or did not answer in time.
@@ -103,7 +105,7 @@ class Agent:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._line.wait()
-                if not self.send(Assign(assignment=assignment)):
+                if not self.send(Assign.fitting(assignment, resumption)):
                     raise AgentGoneError("the agent has no line to its host")
                 return await future
         except TimeoutError:
