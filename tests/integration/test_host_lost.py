@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -88,9 +89,34 @@ async def test_its_calls_go_on_elsewhere_and_it_ends_what_is_not_its_own_any_mor
         assert (await call.session()).agent == after.agent
         assert (len(watch.sids), watch.most_at_once) == (2, 1), "nobody came back, and nobody spoke with the other"
         assert call.lines.count(RESUMED_LINE) == 1
-        assert "SIGALRM" in stack.log("host"), "the older one died before it could connect again"
         await _serves(backend, stack)
     await backend.end(call.session_id)
+
+
+async def test_an_agent_that_stood_still_for_too_long_dies_before_it_runs_again(stack: Stack, backend: Backend) -> None:
+    async with calling(backend) as call, watching(backend, call.session_id) as watch:
+        before = await call.session()
+        assert before.agent is not None
+        pause(before.agent.pid)
+
+        async def alarm_is_due() -> bool:
+            return signal.SIGALRM in pending(before.agent_pid)
+
+        await eventually(alarm_is_due, what="its alarm is due")
+        os.kill(before.agent.pid, signal.SIGCONT)
+
+        await call.hears(RESUMED_LINE)
+        assert (await another_agent(backend, before)).replacements == 1
+        assert (len(watch.sids), watch.most_at_once) == (2, 1)
+        assert "the agent process died (SIGALRM)" in stack.log("host")
+    await backend.end(call.session_id)
+
+
+def pending(pid: int | None) -> set[int]:
+    """The signals that wait for a process."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd")]
+    mask = int(line.split()[1], 16)
+    return {number for number in range(1, 32) if mask >> (number - 1) & 1}
 
 
 async def _serves(backend: Backend, stack: Stack) -> None:

@@ -102,6 +102,8 @@ async def claimed(backend: Backend) -> Session:
     """An agent out of the pool, which belongs to a user."""
 
     async def some() -> bool:
+        if not await backend.pool():
+            await backend.container.pool.trigger()
         return bool(await backend.pool())
 
     await eventually(some, what="an agent in the pool")
