@@ -356,10 +356,9 @@ class Agents:
         session_id = agent.session_id
         if agent.ending is not None and (word is None or word.ok):
             # Ended from here: the agent may have met the signal before it read why, or was killed before it could say.
-            state, reason = SessionState.ENDED, agent.ending
-        else:
-            state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
-            reason = self._why(word, status)
+            word = LastWord(agent.ending, ok=True)
+        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
+        reason = self._why(word, status)
         log.info("agent is gone", session_id=session_id, state=str(state), reason=reason)
 
         async def report() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from tests.support.browser import tab
+from tests.support.browser import tab, wait_in
 from tests.support.servers import free_port
 from tests.support.system import System, running_system
 
@@ -68,15 +68,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.server_close()
 
 
-def said(page: Page, words: str) -> None:
-    """Wait until the shop's own script has heard of these words."""
-    for _ in range(PATIENCE_MS // 100):  # the page's policy allows no predicate of ours to be polled in it
-        if words in page.evaluate("window.said ?? []"):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"the page's script did not hear of {words!r}")
-
-
 def test_a_visitor_talks_from_somebody_elses_page(browser: Browser, shop: str) -> None:
     with tab(browser) as opened:
         page = opened.page
@@ -90,7 +81,8 @@ def test_a_visitor_talks_from_somebody_elses_page(browser: Browser, shop: str) -
         page.get_by_role("textbox", name="Message").fill("I like trains")
         page.get_by_role("button", name="Send message").click()
         expect(captions).to_contain_text("You said: I like trains", timeout=PATIENCE_MS)
-        said(page, "You said: I like trains")
+        words = "You said: I like trains"
+        wait_in(page, lambda: words in page.evaluate("window.said ?? []"), "the shop's own script heard of it")
         opened.screenshots("embed-call")
         assert opened.accessibility() == []
         page.get_by_role("button", name="End call").click()

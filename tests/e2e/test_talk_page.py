@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.support.browser import Tab, chromium, microphone_wav, tab
+from tests.support.browser import Tab, chromium, microphone_wav, tab, wait_in
 from tests.support.servers import wait_until
 from tests.support.system import System, running_system
 
@@ -196,7 +196,7 @@ def test_after_an_agents_death_the_page_starts_another_session(talk: Tab, system
     expect(page.get_by_text("Your agent stopped").first).to_be_visible(timeout=PATIENCE_MS)
     talk.screenshot("talk-replaced")
     state(page, "live")
-    wait_for_another(page, first)
+    wait_in(page, lambda: current_session(page) not in (first, None), "another session")
     state(page, "live")
     write(page, "are you there")
     caption(page, "You said: are you there")
@@ -219,15 +219,6 @@ def test_an_empty_pool_means_a_place_in_the_queue(talk: Tab, system: System) -> 
     caption(page, GREETING)
     leave(page)
     system.resize(3)
-
-
-def wait_for_another(page: Page, first: str) -> None:
-    """Wait until the page is in another session."""
-    for _ in range(PATIENCE_MS // 100):  # its policy allows no predicate of ours to be polled in it
-        if current_session(page) not in (first, None):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail("the page is still in the session whose agent died")
 
 
 def test_without_a_microphone_it_is_a_chat(engine: Playwright, system: System) -> None:

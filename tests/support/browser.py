@@ -7,12 +7,13 @@ import contextlib
 import os
 import shutil
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
 from speech import espeak
@@ -133,6 +134,15 @@ class Tab:
             self.page.set_viewport_size(viewport)  # type: ignore[arg-type]
             self.screenshot(name)
         self.page.set_viewport_size(before)
+
+
+def wait_in(page: Page, condition: Callable[[], object], what: str, *, timeout_ms: int = 40_000) -> None:
+    """Wait for a condition that is looked at from outside: a page's policy allows no predicate to be polled in it."""
+    for _ in range(timeout_ms // 100):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"not within {timeout_ms} ms: {what}")
 
 
 def microphone_wav(path: Path, sentence: str | None, *, before_s: float, after_s: float, rate: int = 48_000) -> Path:
