@@ -14,6 +14,7 @@ from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
 from orchestrator.adapters import celery_queue as q
+from orchestrator.adapters.redis_client import let_sockets_close
 from orchestrator.bootstrap import Container, build, set_up_logging
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.services.spawn import TryAgainError
@@ -31,6 +32,9 @@ app = Celery("greenroom")
 app.config_from_object("celeryconfig")
 
 MAINTENANCE_LOCK_S = 30.0
+AWAY_DELAY_S = 1.0
+AWAY_RETRIES = 10
+"""Of a spawn that could not begin because the store did not answer."""
 
 
 class _Process:
@@ -48,6 +52,7 @@ class _Process:
         container = self._container
 
         async def call() -> T:
+            await let_sockets_close()
             return await use(container)
 
         return self._runner.run(call())
@@ -98,9 +103,10 @@ def spawn_agent(self: Task[Any, Any], session_id: str) -> bool:
             log.warning("spawn failed; trying again", reason=str(again), delay_s=round(again.delay_s, 3))
             raise self.retry(countdown=again.delay_s, exc=again) from None
         except GreenroomError as error:
-            # Redis is away: the deadline that the reservation has makes the next refill queue it again.
             log.warning("spawn not begun", reason=error.detail)
-            return False
+            if self.request.retries < AWAY_RETRIES:
+                raise self.retry(countdown=AWAY_DELAY_S, exc=error) from None
+            return False  # the deadline that the reservation has makes a refill queue it again
 
 
 @app.task(name=q.REFILL_TASK)

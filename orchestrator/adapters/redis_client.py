@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from contract import keys
 from orchestrator.domain.errors import StoreUnavailableError
@@ -47,6 +49,8 @@ def connect(url: str, *, max_connections: int = 256) -> Client:
         socket_connect_timeout=SOCKET_TIMEOUT_S,
         health_check_interval=25,
         retry=Retry(NoBackoff(), 0),
+        # While it listens for a cluster's maintenance, redis-py sends on connections that it knows to be closed.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
         decode_responses=True,
     )
     return Client.from_pool(pool)
@@ -62,6 +66,16 @@ def connect_subscriber(client: Client) -> Client:
     if not issubclass(pool.connection_class, redis.Connection):  # a Unix socket, or the tests' own
         options = pool.connection_kwargs
     return Client.from_pool(redis.ConnectionPool(connection_class=pool.connection_class, **options))
+
+
+async def let_sockets_close() -> None:
+    """Have a loop that did not run for a while notice which servers hung up meanwhile; for the first step of a run.
+
+    The client sends on a pooled connection unless its reader is at its end, and only a running loop brings it there:
+    without this, the first command after a restart of Redis fails in every process that runs a loop for each task.
+    """
+    for _ in range(2):  # the first looks at the sockets, the second runs what they called
+        await asyncio.sleep(0)
 
 
 @contextmanager

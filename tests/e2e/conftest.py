@@ -9,6 +9,16 @@ from tests.support.browser import chromium, microphone_wav
 from tests.support.system import System, running_system
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A test that failed shows what the system's programs last said."""
+    report = yield
+    system = getattr(item, "funcargs", {}).get("system")
+    if report.failed and isinstance(system, System):
+        report.sections.append(("what the system last did", system.last_words()))
+    return report
+
+
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Greenroom as ``make run`` starts it, once for each file."""

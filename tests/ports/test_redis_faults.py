@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from contract import keys
 from contract.messages import Turn
 from contract.states import SessionState
-from orchestrator.adapters.redis_client import Client, connect
+from orchestrator.adapters.redis_client import Client, connect, let_sockets_close
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_statistics import RedisStatistics
@@ -269,6 +270,43 @@ async def test_a_server_that_is_gone_and_comes_back(own_server: RedisServer) -> 
         assert (await store.counts(0)).pool_ready == 1
     finally:
         await client.aclose()
+
+
+async def test_after_a_restart_no_connection_fails_once_more(own_server: RedisServer) -> None:
+    client = connect(own_server.url)
+    try:
+        await asyncio.gather(*(client.ping() for _ in range(8)))
+        own_server.stop(signal.SIGKILL)
+        own_server.start()
+        await asyncio.sleep(0)
+        store = RedisStore(client)
+        await beat(RedisHosts(client))
+        many = replace(LIMITS, max_agents=8, spawn_concurrency=8)
+        assert all(await asyncio.gather(*(store.reserve_warm(warm_id(n), 8, many) for n in range(1, 9))))
+    finally:
+        await client.aclose()
+
+
+def test_a_loop_that_stood_still_while_the_server_restarted(own_server: RedisServer) -> None:
+    """As in a worker, whose loop runs for its tasks only: what must not run twice works at once."""
+    client = connect(own_server.url)
+    store = RedisStore(client)
+
+    async def reserve(number: int) -> bool:
+        await let_sockets_close()
+        return await store.reserve_warm(warm_id(number), 9, LIMITS)
+
+    async def settle() -> None:
+        await beat(RedisHosts(client))
+
+    with asyncio.Runner() as runner:
+        runner.run(settle())
+        assert runner.run(reserve(1))
+        for number in (2, 3):
+            own_server.stop(signal.SIGKILL)
+            own_server.start()
+            assert runner.run(reserve(number))
+        runner.run(client.aclose())
 
 
 async def test_a_store_that_was_never_there(tmp_path: Path) -> None:

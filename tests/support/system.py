@@ -59,6 +59,12 @@ class System:
     def output(self) -> str:
         return (self.folder / "run.out").read_text()
 
+    def last_words(self, lines: int = 80) -> str:
+        """The end of the programs' log without what was only looked at, and of what ``run`` printed."""
+        log = (self.home / "logs" / "greenroom.log").read_text(errors="replace").splitlines()
+        told = [line[:400] for line in log if '"method": "GET"' not in line and "livekit.transport" not in line]
+        return "\n".join([*told[-lines:], self.output[-2000:]])
+
     @property
     def environment(self) -> dict[str, str]:
         own = {
