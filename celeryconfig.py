@@ -54,6 +54,12 @@ beat_schedule = {
         "schedule": 30.0,
         "options": {"queue": q.REFILL_QUEUE, "expires": q.REFILL_EXPIRES_S},
     },
+    "replace-lost": {
+        "task": q.REPLACE_LOST_TASK,
+        "schedule": q.REPLACE_LOST_EVERY_S,
+        # Before refills: users whose call was cut off wait for it.
+        "options": {"queue": q.SPAWN_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
+    },
     "check": {
         "task": q.CHECK_HOSTS_TASK,
         "schedule": 60.0,

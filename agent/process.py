@@ -33,6 +33,7 @@ from contract.messages import (
     Ping,
     Pong,
     Ready,
+    Resumption,
     Turn,
     UserJoined,
     UserLeft,
@@ -131,8 +132,10 @@ class AgentProcess:
         return [p for p in self._room.remote_participants.values() if p.kind not in others]
 
     def _on_participant(self, _: rtc.RemoteParticipant) -> None:
-        if self._assignment is None:
-            return
+        if self._assignment is not None:
+            self._look_for_users()
+
+    def _look_for_users(self) -> None:
         users, now = self._users(), time.time()
         if users:
             self._last_activity = now
@@ -161,7 +164,7 @@ class AgentProcess:
     async def _on_message(self, message: AnyMessage) -> None:
         match message:
             case Assign():
-                self._assign(message.assignment)
+                self._assign(message)
             case End():
                 self._finish(LastWord(message.reason))
             case Ping():
@@ -169,15 +172,17 @@ class AgentProcess:
             case _:
                 log.warning("unexpected message", extra={"type": message.type})
 
-    def _assign(self, assignment: Assignment) -> None:
+    def _assign(self, message: Assign) -> None:
         """Accept the first assignment, and the same one again; refuse any other."""
+        assignment, resumption = message.assignment, message.resumption
         refusal = self._refusal(assignment)
         self._link.send(Assigned(fence=assignment.fence, accepted=refusal is None, reason=refusal))
         if refusal is None and self._assignment is None:
             self._assignment = assignment
-            self._phase = "assigned"
-            self._assigned_at = self._last_activity = time.time()
-            self._spawn(self._converse(assignment))
+            self._phase = "active" if resumption is not None and resumption.active else "assigned"
+            self._last_activity = time.time()
+            self._assigned_at = self._last_activity - (resumption.elapsed_s if resumption is not None else 0.0)
+            self._spawn(self._converse(assignment, resumption))
 
     def _refusal(self, assignment: Assignment) -> str | None:
         if self._assignment is not None:
@@ -188,20 +193,23 @@ class AgentProcess:
 
     # --- the conversation ------------------------------------------------------------------------------
 
-    async def _converse(self, assignment: Assignment) -> None:
+    async def _converse(self, assignment: Assignment, resumption: Resumption | None) -> None:
         conversation = Conversation(
             self._room,
             assignment,
             self._factory,
             on_turn=self._on_turn,
             on_end=lambda reason: self._finish(LastWord(reason)),
+            history=resumption.history if resumption is not None else (),
+            resumed=resumption is not None and resumption.active,
         )
         # The answer to the claim is on its way through host, Redis and API: it goes first on a busy machine.
         await asyncio.sleep(HEAD_START_S)
         await conversation.start()
         self._conversation = conversation
-        if self._users():
-            self._on_participant(self._users()[0])
+        # A successor may find that the user has left meanwhile: it waits for them as its predecessor would have.
+        if self._users() or self._phase == "active":
+            self._look_for_users()
 
     def _on_turn(self, turn: Turn) -> None:
         self._last_activity = time.time()
@@ -211,6 +219,10 @@ class AgentProcess:
 
     async def _watch(self) -> None:
         while True:
+            if not self._end.done():  # from then on the alarm is for leaving
+                # A frozen machine's agents may have been replaced. The kernel ends this one before it runs again, for
+                # its room connection would open again by itself, and LiveKit would take the successor's from that.
+                signal.setitimer(signal.ITIMER_REAL, self._fork.limits.frozen_s)
             await asyncio.sleep(WATCH_S)
             word = self._overdue(time.time())
             if word is not None:

@@ -13,16 +13,18 @@ sessions:<state>        zset    for ever   Lua, with the state         API (list
                                            score: since when; for ``active``: last activity
 pool:ready              set     for ever   Lua: record_agent, claim,   claim
 pool:warming            set     for ever   Lua: reserve_warm, finish   plan: warm spawns under way
-pool:spawning           zset    for ever   Lua: reserve, begin_spawn   plan; score: the try's deadline
+pool:spawning           zset    for ever   Lua: reserve, begin_spawn,  plan; score: the try's deadline
+                                           replace, lose_host
 pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
 pool:target             string  for ever   resize                      plan, GET /api/pool
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day past host, each heartbeat;       claim (lease), API
-                                a beat; a  API: drain
-                                week while
+host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
+                                a beat; a  API: drain; Lua:
+                                week while suspect_host, lose_host
                                 it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
-host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
+host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
+                                           replace
 host:<id>:commands      stream  ~1000      claim, finish, API          that host
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
 user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
@@ -31,7 +33,8 @@ reply:<request id>      list    10 s       host                        the API r
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
 lock:<name>             string  seconds    maintenance tasks           maintenance tasks
-stats:fence             string  for ever   Lua: claim, record_agent    the same
+stats:fence             string  for ever   Lua: claim, record_agent,   the same
+                                           replace, lose_host
 stats:totalSpawned      string  for ever   Lua: record_agent           health, metrics
 stats:totalAssigned     string  for ever   Lua: claim, record_agent    health, metrics
 stats:deadClaims        string  for ever   Lua: evict                  metrics
@@ -40,6 +43,8 @@ stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated
                                 100
 stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
+stats:replacements      hash    for ever   Lua: replace, lose_host,    metrics
+                                           by reason's code
 stats:starts            hash    for ever   API: ``warm``, ``cold``     sample: the share of warm starts
 stats:startRecent       list    newest     API: "at ms" of each start  sample
                                 500
@@ -74,6 +79,7 @@ STATS_LAST_REFILL = "stats:lastRefillAt"
 STATS_SPAWN_RECENT = "stats:spawnRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
+STATS_REPLACEMENTS = "stats:replacements"
 STATS_STARTS = "stats:starts"
 STATS_START_RECENT = "stats:startRecent"
 STATS_VACANCIES = "stats:vacancies"
@@ -103,9 +109,13 @@ SESSION_FIELDS = {
     "error": "why it failed, in words",
     "errorCode": "why it failed, as a stable code",
     "prewarmed": "1 when it waited in the pool",
-    "fence": "the claim's fencing number",
+    "fence": "the claim's fencing number; greater after each replacement",
     "assignment": "the claim's settings as JSON",
-    "attempts": "spawn tries begun",
+    "attempts": "spawn tries begun, for the agent that it has or lacks",
+    "spawnTask": "the task that is at these tries",
+    "replacements": "agents that died in this call and were replaced; absent for none",
+    "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
+    "replacedAt": "the last replacement was begun at",
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
     "owner": "digest of who called for whom; absent where a user may have any number of sessions",

@@ -65,6 +65,8 @@ class AgentLimits(BaseModel):
     """The longest allowed call, counted from the claim."""
     max_idle_s: float = 1800.0
     """Assigned or active with nothing said for so long, it ends itself."""
+    frozen_s: float = 8.0
+    """One that stood still for so long dies the moment it would go on: its session may be another agent's by then."""
 
 
 # --- agent -> host -------------------------------------------------------------------------------------
@@ -147,11 +149,42 @@ class Pong(_Message):
 # --- host -> agent -------------------------------------------------------------------------------------
 
 
+class Resumption(BaseModel):
+    """What the successor of an agent that died goes on from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    active: bool
+    """Whether the user has been in the room."""
+    elapsed_s: float = Field(ge=0)
+    """Since the claim."""
+    history: tuple[Turn, ...] = ()
+    """The newest turns, oldest first: as many as fit into one message."""
+
+
 class Assign(_Message):
     """host -> agent: a user claimed you. Answered by ``Assigned``; sent twice with one fence, it is one."""
 
     type: Literal["assign"] = "assign"
     assignment: Assignment
+    resumption: Resumption | None = None
+    """Set when you are the successor of an agent that died."""
+
+    @classmethod
+    def fitting(cls, assignment: Assignment, resumption: Resumption | None) -> Assign:
+        """The message, without the oldest turns where all of them make it too long."""
+        if resumption is None:
+            return cls(assignment=assignment)
+        bare = resumption.model_copy(update={"history": ()})
+        left_bytes = MAX_MESSAGE_BYTES - len(cls(assignment=assignment, resumption=bare).to_line())
+        kept: list[Turn] = []
+        for turn in reversed(resumption.history):
+            left_bytes -= len(turn.to_line())  # its line's end counts for the comma
+            if left_bytes < 0:
+                break
+            kept.append(turn)
+        resumed = bare.model_copy(update={"history": tuple(reversed(kept))})
+        return cls(assignment=assignment, resumption=resumed)
 
 
 class End(_Message):
@@ -178,6 +211,8 @@ class Spawn(_Message):
     session_id: SessionId
     requested_at: float
     timeout_s: float = Field(default=10.0, gt=0, le=60)
+    in_call: bool = False
+    """A user waits in the room: its agent died. A host that drains starts this one, too."""
 
 
 class Spawned(_Message):

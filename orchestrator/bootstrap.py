@@ -18,12 +18,14 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.hosts import LossPolicy
 from orchestrator.ports import TaskQueue
-from orchestrator.records import Limits
+from orchestrator.records import Limits, ReplaceRule
 from orchestrator.services.drain import DrainHost
 from orchestrator.services.health import Health
 from orchestrator.services.overview import Overview
 from orchestrator.services.pool import KeepPool, ReapAges
+from orchestrator.services.replace import ReplaceAgents
 from orchestrator.services.sessions import Sessions
 from orchestrator.services.spawn import SpawnAgent
 from orchestrator.services.start import StartSession
@@ -124,6 +126,20 @@ class Container:
         s = self.settings
         ages = ReapAges(s.assign_lease_s, s.inactive_timeout_s, s.warm_max_age_s, s.session_record_s)
         return KeepPool(self.store, self.hosts, self.queue, self.limits, ages, default_target=s.prewarm_pool_size)
+
+    @cached_property
+    def replacer(self) -> ReplaceAgents:
+        """Replace agents that died in a call."""
+        s = self.settings
+        return ReplaceAgents(
+            self.store,
+            self.hosts,
+            self.queue,
+            self.pool,
+            rule=ReplaceRule(s.max_replacements),
+            loss=LossPolicy(s.host_lost_s),
+            spawn_deadline_s=self.limits.spawn_deadline_s,
+        )
 
     @cached_property
     def waits(self) -> Waits:

@@ -10,12 +10,15 @@ from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
 from orchestrator.domain.pool import Aging, PoolSnapshot
 from orchestrator.records import (
+    AgentIdentity,
     AgentRecord,
     Answered,
     Claimed,
     Counts,
-    DrainOrder,
+    Death,
     Finished,
+    Heard,
+    HostLoss,
     HostReply,
     HostReport,
     HostView,
@@ -25,6 +28,7 @@ from orchestrator.records import (
     Queued,
     QueuedUser,
     RecordOutcome,
+    ReplaceRule,
     Sample,
     Search,
     Session,
@@ -78,11 +82,12 @@ class SessionStore(Protocol):
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
 
-    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
-        """Count one try on this host; 0 when the session no longer needs an agent, or waits for capacity.
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
+        """Count one try on this host; 0 when the session no longer needs an agent, waits for capacity, or another task
+        is at it.
 
         Raises:
-            HostDrainingError: the host drains; nothing was counted.
+            HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
         """
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
@@ -103,9 +108,18 @@ class SessionStore(Protocol):
 
     async def finish(
         self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,
-        only_from: Sequence[SessionState] = (),
+        only_from: Sequence[SessionState] = (), agent: AgentIdentity | None = None, without_agent: bool = False,
     ) -> Finished:  # fmt: skip
-        """End or fail a session, from whatever live state it is in (or only from these)."""
+        """End or fail a session, from whatever live state it is in (or only from these).
+
+        With ``agent`` only while this is its agent, with ``without_agent`` only while it has none.
+        """
+
+    async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
+        """This agent died, or does not answer: take its session from it, for another one, or fail it. Idempotent."""
+
+    async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
+        """Fail a host's warm agents and replace those in a call, unless it was heard after ``heard``. Idempotent."""
 
     async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
         """Take so many agents out of the pool, as long as more than ``leaving`` are in it, and end them; their ids."""
@@ -237,11 +251,11 @@ class Changes(Protocol):
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
-        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh.
+    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
 
-        Returns whether, and for how long, it is to drain.
-        """
+    async def suspect(self, host: str, heard: str) -> None:
+        """Note that a host is silent, unless it was heard after ``heard``."""
 
     async def drain(self, host: str, *, by_stop: bool = False) -> None:
         """Take a host out of claims and spawns, until ``undrain``, also while it is away; it looks at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from contract.messages import Assignment
 from contract.states import SessionState
@@ -35,11 +36,19 @@ class Session:
     prewarmed: bool = False
     fence: int = 0
     attempts: int = 0
+    replacements: int = 0
     task_id: str | None = None
     token_at: float | None = None
     marks: Mapping[str, float] | None = None
     """What its user's page measured: by name, in milliseconds after the click."""
     queue_position: int | None = None
+
+    @property
+    def agent(self) -> AgentIdentity | None:
+        """Its agent; None while it has none."""
+        if self.host is None or self.boot_id is None or self.agent_pid is None or self.agent_ticks is None:
+            return None
+        return AgentIdentity(self.host, self.boot_id, self.agent_pid, self.agent_ticks)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,11 @@ class AgentIdentity:
     pid: int
     start_ticks: int
 
+    @property
+    def word(self) -> str:
+        """As the store's scripts name it."""
+        return f"{self.host} {self.boot_id} {self.pid} {self.start_ticks}"
+
 
 @dataclass(frozen=True)
 class RecordOutcome:
@@ -120,6 +134,45 @@ class RecordOutcome:
 
     accepted: bool
     assignment: Assignment | None = None
+    replaces: bool = False
+    """Whether the assignment was another agent's, which died."""
+
+
+class Death(StrEnum):
+    """What an agent's death came to."""
+
+    REPLACED = "replaced"
+    """Another agent is to be started for its session; told again, too, while that was not begun."""
+    UNDER_WAY = "under way"
+    """Another agent is being started."""
+    FAILED = "failed"
+    """Its session failed: nobody was in a call with it, or its agents died too often."""
+    OVER = "over"
+    """Its session was over before, or nobody knows it."""
+    STARTING = "starting"
+    """Its spawn has tries left."""
+    FOREIGN = "foreign"
+    """It was not its session's agent: another one is, or comes."""
+
+
+@dataclass(frozen=True)
+class ReplaceRule:
+    """How agents are replaced."""
+
+    most: int
+    """Replacements in one session."""
+    begin_s: float = 5.0
+    """A replacement whose spawn was not begun in so many seconds is queued again."""
+
+
+@dataclass(frozen=True)
+class HostLoss:
+    """What the loss of a host came to, as session ids."""
+
+    replaced: Sequence[str]
+    failed: Sequence[str]
+    news: bool
+    """False when it had been declared lost before."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +185,8 @@ class AgentRecord:
     created_at: float
     startup_s: float | None
     assignment: Assignment | None
+    in_call: bool = False
+    """A user waits in its room: it is no agent for the pool, even if the store has forgotten that session."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +227,17 @@ class HostView:
     drained: bool = False
     """It drains and has no agent left: as it says itself, or while it is away, as the store knows."""
 
+    @property
+    def suspect_at(self) -> float | None:
+        """Since when its silence is looked at; by the store's clock."""
+        since = self.fields.get("suspectAt")
+        return float(since) if since else None
+
+    @property
+    def heard(self) -> str:
+        """Its last heartbeat, as the store has it; it names this one look."""
+        return self.fields.get("heartbeatAt", "0")
+
 
 @dataclass(frozen=True)
 class DrainOrder:
@@ -181,6 +247,15 @@ class DrainOrder:
     """How long it has been draining."""
     by_stop: bool
     """It was for a stop of the host, and not an operator's."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a heartbeat is answered."""
+
+    was_lost: bool = False
+    """The host had been declared lost: its agents may have been replaced."""
+    drain: DrainOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -203,12 +278,13 @@ class Counts:
     def agents(self) -> int:
         """Agents that are or are being started."""
         owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
-        return owned + self.spawning
+        # Not by the spawns under way: one for a session in a call keeps the place that this has.
+        return owned + self.by_state[SessionState.STARTING] - self.waiting
 
     @property
     def queued(self) -> int:
         """Users who wait for an agent: those whose own is being started, and those who wait for capacity."""
-        return max(0, self.spawning - self.warming) + self.waiting
+        return max(0, self.by_state[SessionState.STARTING] - self.warming)
 
 
 SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -223,6 +299,8 @@ class SpawnStats:
     buckets: Mapping[str, float]
     """Cumulative counts by upper bound, as Prometheus has it, with ``sum`` and ``count``."""
     failures: Mapping[str, int]
+    replacements: Mapping[str, int] = field(default_factory=dict)
+    """Agents that were replaced in a call, by reason's code."""
 
 
 @dataclass(frozen=True)

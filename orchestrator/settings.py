@@ -29,6 +29,9 @@ LONGEST_SOCKET_PATH = 107
 SHORTEST_KEY = 16
 """What is shorter can be guessed."""
 
+SHORTEST_FROZEN_S = 2.0
+"""A busy machine may keep an agent waiting for less."""
+
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -86,6 +89,8 @@ class Settings(BaseSettings):
     session_record_s: float = Field(default=86_400.0, ge=1)
     """How long the record of an ended session stays."""
     token_ttl_s: float = Field(default=3600.0, ge=60)
+    max_replacements: int = Field(default=2, ge=0, le=100)
+    """Agents that may die in one call and are replaced; at the next one the session fails."""
 
     # The host
     agent: str = "agent.assistant:assistant"
@@ -94,6 +99,8 @@ class Settings(BaseSettings):
     host_lease_s: float = Field(default=5.0, gt=0)
     """A host whose heartbeat is older hands out no agent."""
     heartbeat_s: float = Field(default=1.0, gt=0)
+    host_lost_s: float = Field(default=10.0, gt=0)
+    """A host whose heartbeat is older is lost: its sessions get agents on other hosts."""
     reconcile_s: float = Field(default=2.0, gt=0)
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
@@ -217,6 +224,8 @@ class Settings(BaseSettings):
             raise ValueError("JWT_AUDIENCE and JWT_ISSUER need JWT_SECRET or JWT_JWKS_URL: else no token is read")
         if self.heartbeat_s * 2 > self.host_lease_s:
             raise ValueError("HOST_LEASE_S should be at least twice HEARTBEAT_S")
+        if self.host_lost_s < self.host_lease_s:
+            raise ValueError("HOST_LOST_S should be at least HOST_LEASE_S")
         if (length := len(os.fsencode(self.host_socket))) > LONGEST_SOCKET_PATH:
             most = LONGEST_SOCKET_PATH
             raise ValueError(f"GREENROOM_HOME should be shorter: its socket's path has {length} bytes, {most} at most")
@@ -230,6 +239,8 @@ class Settings(BaseSettings):
             reconnect_grace_s=self.reconnect_grace_s,
             max_call_s=self.max_call_s,
             max_idle_s=self.inactive_timeout_s,
+            # Before the host can be taken for lost, which is that long after its last heartbeat.
+            frozen_s=max(SHORTEST_FROZEN_S, 0.8 * self.host_lost_s),
         )
 
     @property

@@ -74,6 +74,7 @@ export class World {
       assignedAt,
       endedAt: over ? createdAt + 20 + this.random() * 600 : null,
       endReason: status === "ended" ? "the user left" : null,
+      replacements: 0,
       queuePosition: status === "starting" ? 1 : null,
       error: status === "failed" ? "agent_died: the agent was ended by signal 11 (SIGSEGV)" : null,
       host: status === "starting" ? null : `voice-${1 + (i % this.hosts.length)}`,

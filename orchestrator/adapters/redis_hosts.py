@@ -11,7 +11,7 @@ from typing import Any
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
-from orchestrator.records import DrainOrder, HostReply, HostReport, HostView
+from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView
 
 KEPT_S = 86_400
 KEPT_DRAINING_S = 604_800
@@ -30,13 +30,18 @@ class RedisHosts:
 
     # --- heartbeats ------------------------------------------------------------------------------------
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
+    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
         """See ``ports.HostRegistry``."""
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
         args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
-        now, draining, since, by = await self._scripts.again("heartbeat", own, args)
-        return DrainOrder(max(0.0, float(now) - float(since)), by == "stop") if draining == "1" else None
+        now, draining, since, by, lost = await self._scripts.again("heartbeat", own, args)
+        order = DrainOrder(max(0.0, float(now) - float(since)), by == "stop") if draining == "1" else None
+        return Heard(was_lost=lost == "1", drain=order)
+
+    async def suspect(self, host: str, heard: str) -> None:
+        """See ``ports.HostRegistry``."""
+        await self._scripts.again("suspect_host", [keys.host(host)], [heard])
 
     async def drain(self, host: str, *, by_stop: bool = False) -> None:
         """See ``ports.HostRegistry``."""

@@ -76,6 +76,7 @@ def agent_args(record: AgentRecord) -> list[object]:
     return [
         record.session_id, identity.host, identity.boot_id, identity.pid, identity.start_ticks,
         str(record.state), f"{record.created_at:.6f}", startup, *claim, ",".join(map(str, SPAWN_BOUNDS_S)),
+        "1" if record.in_call else "",
     ]  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
         prewarmed=fields.get("prewarmed") == "1",
         fence=whole("fence") or 0,
         attempts=whole("attempts") or 0,
+        replacements=whole("replacements") or 0,
         task_id=fields.get("taskId"),
         token_at=number("tokenAt"),
         marks=json.loads(fields["timeline"]) if "timeline" in fields else None,

@@ -32,16 +32,20 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
+    AgentIdentity,
     AgentRecord,
     Answered,
     Claimed,
     Counts,
+    Death,
     Finished,
+    HostLoss,
     Limits,
     NoneReady,
     Page,
     Queued,
     RecordOutcome,
+    ReplaceRule,
     Session,
     SpawnStats,
     StartRequest,
@@ -151,10 +155,11 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         return bool(await self._scripts.run("respawn", [keys.session(session_id)], [session_id, deadline_s]))
 
-    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """See ``ports.SessionStore``."""
-        args = [session_id, deadline_s, host]
-        attempt = int(await self._scripts.run("begin_spawn", [keys.session(session_id)], args))
+        # Sent again it counts two tries at worst.
+        own = [keys.session(session_id), keys.HOSTS]
+        attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
         if attempt < 0:
             raise HostDrainingError
         return attempt
@@ -168,11 +173,12 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         listed = keys.host_sessions(record.identity.host)
         own = [keys.session(record.session_id), listed, keys.STATS_VACANCIES, keys.STATS_REFILL_RECENT]
-        accepted, fence, assignment = await self._scripts.again("record_agent", own, agent_args(record))
+        accepted, fence, assignment, replaces = await self._scripts.again("record_agent", own, agent_args(record))
         if not assignment:
             return RecordOutcome(accepted == "1")
         fields = json.loads(assignment)
-        return RecordOutcome(True, Assignment(session_id=record.session_id, fence=int(fence), **fields))
+        held = Assignment(session_id=record.session_id, fence=int(fence), **fields)
+        return RecordOutcome(True, held, replaces == "1")
 
     async def count_spawn_failure(self, code: str) -> None:
         """See ``ports.SessionStore``."""
@@ -185,12 +191,14 @@ class RedisStore:
             pipe.lrange(keys.STATS_SPAWN_RECENT, 0, -1)
             pipe.hgetall(keys.STATS_SPAWN_SECONDS)
             pipe.hgetall(keys.STATS_SPAWN_FAILURES)
+            pipe.hgetall(keys.STATS_REPLACEMENTS)
             with translated():
-                recent, buckets, failures = await pipe.execute()
+                recent, buckets, failures, replacements = await pipe.execute()
         return SpawnStats(
             [float(value) for value in recent],
             {bound: float(count) for bound, count in buckets.items()},
             {code: int(count) for code, count in failures.items()},
+            {code: int(count) for code, count in replacements.items()},
         )
 
     # --- a session's life ------------------------------------------------------------------------------
@@ -212,14 +220,30 @@ class RedisStore:
         *,
         code: str | None = None,
         only_from: Sequence[SessionState] = (),
+        agent: AgentIdentity | None = None,
+        without_agent: bool = False,
     ) -> Finished:
         """See ``ports.SessionStore``."""
+        whose = "none" if without_agent else agent.word if agent else "any"
         changed, previous, host = await self._scripts.again(
             "finish",
             [keys.session(session_id)],
-            [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from)],
+            [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from), whose],
         )
         return Finished(changed == "1", SessionState(previous) if previous else None, host or None)
+
+    async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
+        """See ``ports.SessionStore``."""
+        own = [keys.session(session_id), keys.STATS_REPLACEMENTS]
+        args = [session_id, agent.word, reason, code, rule.most, rule.begin_s, self._record_s]
+        return Death(await self._scripts.again("replace", own, args))
+
+    async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
+        """See ``ports.SessionStore``."""
+        own = [keys.host(host), keys.host_sessions(host), keys.STATS_REPLACEMENTS]
+        args = [host, heard, rule.most, rule.begin_s, self._record_s]
+        replaced, failed, news = await self._scripts.again("lose_host", own, args)
+        return HostLoss(replaced, failed, bool(news))
 
     async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
         """See ``ports.SessionStore``."""
@@ -284,6 +308,8 @@ class RedisStore:
         if not fields.get("status"):
             return None
         session = session_of(session_id, fields)
+        if session.state is not SessionState.STARTING:
+            return session
         if spawning is not None:
             return replace(session, queue_position=spawning + 1)
         return session if waiting is None else replace(session, queue_position=under_way + waiting + 1)
@@ -344,7 +370,8 @@ class RedisStore:
             ready=ready,
             owned=owned,
             spawning=tuple(
-                SpawnUnderWay(i, warm == "1", float(at), int(tries)) for i, at, warm, tries in chunks(spawning, 4)
+                SpawnUnderWay(i, warm == "1", float(at), int(tries), replaces == "1")
+                for i, at, warm, tries, replaces in chunks(spawning, 5)
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,

@@ -78,6 +78,7 @@ class SessionRecord(Part):
         None, description="While it starts: until its agent is there.", examples=[400]
     )
     error: str | None = Field(description="Why it failed: a stable code, a colon, and the reason in words.")
+    replacements: int = Field(0, description="Agents that died in this call and were replaced.")
     host: str | None = None
     agent_pid: int | None = None
 

@@ -102,6 +102,11 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     for reason, number in sorted(spawns.failures.items()):
         failures.add_metric([reason], number)
     yield failures
+    words = "Agents that died in a call and were replaced, by reason."
+    replaced = CounterMetricFamily("greenroom_replacements", words, labels=["reason"])
+    for reason, number in sorted(spawns.replacements.items()):
+        replaced.add_metric([reason], number)
+    yield replaced
 
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:

@@ -23,6 +23,8 @@ class SpawnUnderWay:
     warm: bool
     deadline: float
     attempts: int
+    replaces: bool = False
+    """For a session whose agent died."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class HostDaemon:
                 agent_token=self._agent_token,
             ),
             self._store,
+            container.replacer,
             container.rooms,
             self._zygote,
             self._files,
@@ -140,7 +141,11 @@ class HostDaemon:
 
     async def _beat(self) -> None:
         with suppress(StoreUnavailableError):
-            await self._drain.look(await self._hosts.heartbeat(self._report(), self._settings.host_lease_s))
+            heard = await self._hosts.heartbeat(self._report(), self._settings.host_lease_s)
+            if heard.was_lost:
+                log.warning("this host was taken for lost; what was replaced meanwhile is ended")
+                self._background(self._reconcile_agents())
+            await self._drain.look(heard.drain)
 
     async def _listen(self) -> None:
         """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
@@ -160,11 +165,9 @@ class HostDaemon:
     async def _reconcile(self) -> None:
         while True:
             await asyncio.sleep(self._settings.reconcile_s)
-            for agent in self._agents.all():
-                await self._agents.reconcile(agent)
-                await self._end_if_unclaimed(agent)
+            await self._reconcile_agents()
             with suppress(StoreUnavailableError):
-                await self._fail_missing()
+                await self._report_missing()
 
     async def _housekeeping(self) -> None:
         while True:
@@ -205,6 +208,11 @@ class HostDaemon:
 
     # --- reconciliation --------------------------------------------------------------------------------
 
+    async def _reconcile_agents(self) -> None:
+        for agent in self._agents.all():
+            await self._agents.reconcile(agent)
+            await self._end_if_unclaimed(agent)
+
     async def _end_if_unclaimed(self, agent: Agent) -> None:
         """A session whose answer was lost: nobody took a token or joined within the lease."""
         if agent.phase != "assigned" or agent.ending is not None:
@@ -218,11 +226,13 @@ class HostDaemon:
                 only = (SessionState.ASSIGNED,)
                 await self._store.finish(agent.session_id, SessionState.ENDED, "nobody joined in time", only_from=only)
 
-    async def _fail_missing(self) -> None:
+    async def _report_missing(self) -> None:
         """Sessions that the store believes to run here and that do not, seen twice in a row."""
         missing = {i for i in await self._store.owned_by(self._settings.host_id) if self._agents.get(i) is None}
         for session_id in missing & self._missing:
-            self._agents.report_lost(session_id)
+            session = await self._store.get(session_id)
+            if session is not None and session.agent is not None:
+                self._agents.report_lost(session_id, session.agent)
         self._missing = missing
 
     def _refill_soon(self) -> None:
@@ -321,13 +331,17 @@ class HostDaemon:
         if final:
             await self._agents.end_all("the host is stopping")
         await _cancel(running)
+        await self._settle()
+        await self._outbox.flush()
+        await self._settle()  # what was reported may be that a room is to be closed
+        await self._server.stop()
+        await self._container.aclose()
+
+    async def _settle(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
                 while self._tasks:  # one may leave another behind, such as a room to close
                     await asyncio.wait(set(self._tasks))
-        await self._outbox.flush()
-        await self._server.stop()
-        await self._container.aclose()
 
     def _lock(self) -> IO[str]:
         path = self._settings.host_dir / "lock"

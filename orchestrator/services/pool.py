@@ -125,9 +125,12 @@ class KeepPool:
 
     async def _give_up(self, session_id: str, code: str, reason: str) -> None:
         """Unless its agent came meanwhile, or another refill gave it up."""
-        starting = [SessionState.STARTING]
         failed = SessionState.FAILED
-        if (await self._store.finish(session_id, failed, reason, code="spawn_failed", only_from=starting)).changed:
+        done = await self._store.finish(session_id, failed, reason, code="spawn_failed", without_agent=True)
+        if done.changed:
+            if done.previous is not SessionState.STARTING:
+                # Its user is in the room without an agent: the worker that finds it over closes it.
+                await self._queue.spawn(session_id, urgent=True)
             await self._store.count_spawn_failure(code)
             log.error("spawn given up", session_id=session_id, reason=reason)
 

@@ -112,6 +112,8 @@ class Stack:
     livekit: LiveKitServer
     settings: dict[str, str]
     parts: dict[str, PartProgram] = field(default_factory=dict)
+    beside_another: bool = False
+    """Another stack's Redis and LiveKit: that one stops them."""
 
     @classmethod
     def create(cls, *, aof: bool = False, **settings: str) -> Stack:
@@ -122,11 +124,21 @@ class Stack:
         livekit = LiveKitServer.create(folder / "livekit").start()
         return cls(folder, redis, livekit, settings)
 
+    def beside(self, host_id: str) -> Stack:
+        """A second machine: a folder and a host of its own, on the same Redis and LiveKit."""
+        folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
+        settings = {**self.settings, "HOST_ID": host_id}
+        return Stack(folder, self.redis, self.livekit, settings, beside_another=True)
+
     # --- settings ----------------------------------------------------------------------------------------
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def host_id(self) -> str:
+        return self.settings.get("HOST_ID", HOST_ID)
 
     @property
     def socket(self) -> Path:
@@ -195,7 +207,7 @@ class Stack:
             redis.Redis.from_url(self.redis.url, decode_responses=True, socket_timeout=2) as client,
             contextlib.suppress(redis.RedisError),
         ):
-            return client.hgetall(f"host:{HOST_ID}")
+            return client.hgetall(f"host:{self.host_id}")
         return {}
 
     def is_of(self, host: PartProgram, heartbeat: Mapping[str, str]) -> bool:
@@ -206,7 +218,7 @@ class Stack:
 
     def start_worker(self, **overrides: str) -> PartProgram:
         """Start a worker as ``supervisord.conf`` does."""
-        queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{HOST_ID}"
+        queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{self.host_id}"
         argv = ["celery", "-A", "orchestrator.tasks:app", "worker", "-Q", queues]
         argv += ["--without-gossip", "--without-mingle", "--loglevel=warning"]
         return self.start("worker", *argv, **overrides)
@@ -274,7 +286,7 @@ class Stack:
         queue = Celery("greenroom-tests", broker=self.redis.url, set_as_current=False)
         queue.conf.task_queues = [
             *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
-            q.host_queue(HOST_ID),
+            q.host_queue(self.host_id),
         ]
         queue.conf.task_default_queue = q.MAINTENANCE_QUEUE
         built = Container(settings, connect(settings.redis_url), q.CeleryQueue(queue))
@@ -295,8 +307,9 @@ class Stack:
             left = asyncio.run(self._retire()) if "host" in self.parts else []
         finally:
             left += self._end_all()
-            self.livekit.stop()
-            self.redis.stop()
+            if not self.beside_another:
+                self.livekit.stop()
+                self.redis.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
         assert left == [], f"left behind: {left}"
 
@@ -308,7 +321,7 @@ class Stack:
             if self.host.process is not None and self.host.process.poll() is None:
                 await backend.local_host.retire()
                 self.host.stop()
-            return [f"room {name}" for name in await backend.rooms_left()]
+            return [] if self.beside_another else [f"room {name}" for name in await backend.rooms_left()]
 
     def _end_all(self) -> list[str]:
         for part in self.parts.values():

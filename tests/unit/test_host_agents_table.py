@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 
-from contract.messages import AgentLimits, Fork, Forked, Hello, Spawn
+from contract.messages import AgentLimits, Assignment, Fork, Forked, Hello, Spawn
 from contract.procfs import start_ticks
 from contract.states import SessionState
+from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.host import agents as module
+from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import ProcessId
-from tests.support.fakes import FakeRooms, fake_client
+from orchestrator.records import AgentIdentity, AgentRecord
+from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
 from tests.support.records import LIMITS, cold_id, start_request, warm_id
 
 PATIENCE_S = 20.0
@@ -53,7 +56,9 @@ class FakeZygote:
 class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = RedisStore(fake_client())
+        client = fake_client()
+        self.store, self.queue = RedisStore(client), FakeTaskQueue()
+        self.replacer = replacer(self.store, RedisHosts(client), self.queue)
         self.rooms = FakeRooms()
         self.zygote = FakeZygote()
         self.outbox = Outbox()
@@ -68,7 +73,8 @@ class Host:
         )  # fmt: skip
         files = AgentFiles(self.folder, log_max_bytes=10_000)
         return Agents(
-            settings, self.store, self.rooms, self.zygote, files, self.outbox, self._background, self._changed,  # type: ignore[arg-type]
+            settings, self.store, self.replacer, self.rooms, self.zygote, files,  # type: ignore[arg-type]
+            self.outbox, self._background, self._changed,
         )  # fmt: skip
 
     def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
@@ -87,11 +93,14 @@ class Host:
         await self.outbox.flush()
         await asyncio.gather(*self.tasks)
 
-    def says_hello(self, session_id: str, process: subprocess.Popen[bytes], phase: str) -> None:
+    def says_hello(
+        self, session_id: str, process: subprocess.Popen[bytes], phase: str, assignment: Assignment | None = None
+    ) -> None:
         ticks = start_ticks(process.pid)
         hello = Hello(
-            session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1
-        )
+            session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1,
+            assignment=assignment,
+        )  # fmt: skip
         assert self.agents.hello(hello, FakeWriter()) is not None  # type: ignore[arg-type]
 
     async def state(self, session_id: str) -> SessionState:
@@ -201,14 +210,20 @@ async def test_nobody_is_signalled_between_a_death_and_its_burial(host: Host) ->
 
 
 @pytest.mark.parametrize(
-    ("begun", "state", "deleted"), [(True, SessionState.FAILED, True), (False, SessionState.STARTING, False)]
+    ("begun", "session_id", "state", "deleted"),
+    [
+        (True, warm_id(1), SessionState.FAILED, True),
+        (True, cold_id(1), SessionState.ASSIGNED, False),
+        (False, cold_id(1), SessionState.STARTING, False),
+    ],
 )
 @pytest.mark.parametrize("dies", ["while no daemon watches", "before it opened its line again"])
 async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
-    host: Host, begun: bool, state: SessionState, deleted: bool, dies: str
+    host: Host, begun: bool, session_id: str, state: SessionState, deleted: bool, dies: str
 ) -> None:
-    session_id = cold_id(1)
-    await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
+    """One in a call is replaced."""
+    if session_id == cold_id(1):
+        await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     host.zygote.processes.append(process)
     files = AgentFiles(host.folder, log_max_bytes=10_000)
@@ -230,12 +245,11 @@ async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
 
     assert await host.state(session_id) is state
     assert (host.rooms.deleted == [session_id]) is deleted
+    assert host.queue.spawned == ([(session_id, True)] if state is SessionState.ASSIGNED else [])
     assert files.remembered() == []
 
 
 async def _is_ready(host: Host, session_id: str, process: subprocess.Popen[bytes]) -> None:
-    from orchestrator.records import AgentIdentity, AgentRecord
-
     identity = AgentIdentity("host-1", "boot-1", process.pid, start_ticks(process.pid))
     await host.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, 1.0, 0.1, None))
 
@@ -278,3 +292,68 @@ async def test_one_that_the_host_ended_has_the_hosts_reason(
     session = await host.store.get(session_id)
     assert session is not None
     assert (session.state, session.end_reason) == (state, reason)
+
+
+async def _in_call(host: Host) -> tuple[str, Agent]:
+    """A session in a call, with its agent."""
+    session_id = cold_id(1)
+    await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    process = await forked(host)
+    await _is_ready(host, session_id, process)
+    session = await host.store.get(session_id)
+    assert session is not None
+    held = Assignment(session_id=session_id, fence=session.fence, user_id="user-1")
+    host.says_hello(session_id, process, "assigned", held)
+    await waiting
+    agent = host.agents.get(session_id)
+    assert agent is not None
+    return session_id, agent
+
+
+def _die(host: Host) -> None:
+    host.zygote.processes[-1].kill()
+    host.zygote.processes[-1].wait()
+
+
+async def test_a_death_in_a_call_has_another_agent_queued_and_leaves_the_room(host: Host) -> None:
+    session_id, agent = await _in_call(host)
+
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.agent, session.replacements) == (SessionState.ASSIGNED, None, 1)
+    assert (host.queue.spawned, host.rooms.deleted) == ([(session_id, True)], [])
+
+
+async def test_one_that_was_replaced_is_ended_and_leaves_session_and_room_alone(host: Host) -> None:
+    session_id, agent = await _in_call(host)
+    mine = AgentIdentity("host-1", "boot-1", agent.process.pid, agent.process.start_ticks)
+    await host.replacer.agent_died(session_id, mine, "its host is lost", "host_lost")
+
+    assert await host.agents.reconcile(agent) is False
+    await asyncio.sleep(0)
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.replacements) == (SessionState.ASSIGNED, 1)
+    assert (host.queue.spawned, host.rooms.deleted) == ([(session_id, True)], [])
+
+
+async def test_the_successor_of_one_that_still_lives_here_is_another_process(host: Host) -> None:
+    """The host was taken for lost, and then its own worker was given the spawn."""
+    session_id, agent = await _in_call(host)
+    mine = AgentIdentity("host-1", "boot-1", agent.process.pid, agent.process.start_ticks)
+    await host.replacer.agent_died(session_id, mine, "its host is lost", "host_lost")
+
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    second = await forked(host, 2)
+    host.says_hello(session_id, second, "ready")
+    assert (await waiting).pid == second.pid
+    assert agent.dead.is_set()

@@ -29,6 +29,7 @@ from contract.messages import (
     ProtocolError,
     Ready,
     Refused,
+    Resumption,
     Retire,
     Retired,
     Spawn,
@@ -234,3 +235,29 @@ def test_any_assignment_there_and_back(
         )
     )
     assert parse_line(message.to_line()) == message
+
+
+def test_a_resumption_has_the_newest_turns_that_fit() -> None:
+    held = Assignment(session_id="session_12345678", fence=1, user_id="u", system_prompt="\x01" * 10_000)
+    turns = tuple(Turn(role="user", text=f"{number} " + "\x02" * 500, at=1.0) for number in range(100))
+    message = Assign.fitting(held, Resumption(active=True, elapsed_s=3.0, history=turns))
+    line = message.to_line()
+    assert MAX_MESSAGE_BYTES - 3_500 < len(line) <= MAX_MESSAGE_BYTES
+    assert parse_line(line) == message
+    assert message.resumption is not None
+    kept = message.resumption.history
+    assert 0 < len(kept) < 100
+    assert kept == turns[-len(kept) :], "in order, up to the last one"
+
+
+def test_a_turn_that_cannot_fit_leaves_a_resumption_without_any() -> None:
+    held = Assignment(session_id="session_12345678", fence=1, user_id="u", system_prompt="\x01" * 16_000)
+    history = (Turn(role="user", text="hi", at=1.0), Turn(role="user", text="\x02" * 16_000, at=1.0))
+    message = Assign.fitting(held, Resumption(active=True, elapsed_s=3.0, history=history))
+    assert message.resumption == Resumption(active=True, elapsed_s=3.0)
+    assert parse_line(message.to_line()) == message
+
+
+def test_a_first_assignment_has_no_resumption() -> None:
+    held = Assignment(session_id="session_12345678", fence=1, user_id="u")
+    assert Assign.fitting(held, None) == Assign(assignment=held)

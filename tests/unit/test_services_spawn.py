@@ -14,11 +14,12 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.backoff import Backoff
 from orchestrator.domain.errors import HostUnavailableError, RoomsUnavailableError
+from orchestrator.records import Death, ReplaceRule
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.spawn import HOST_BACKOFF, SpawnAgent, TryAgainError
 from tests.support.fakes import FakeLocalHost, FakeRooms, FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything
-from tests.support.records import HOST, LIMITS, agent_record, beat, cold_id, start_request, warm_id
+from tests.support.records import HOST, LIMITS, agent_record, beat, cold_id, identity, start_request, warm_id
 
 OK = Spawned(ok=True, pid=1, startup_s=0.1)
 NOT = Spawned(ok=False, reason="no memory left", code="no_memory")
@@ -211,3 +212,67 @@ async def test_check_triggers_a_refill_when_it_ended_something(scene: Scene) -> 
     scene.host.ended = [warm_id(1)]
     assert await scene.spawn.check() == [warm_id(1)]
     assert scene.queue.refills == 1
+
+
+# --- the agent of a session in a call ------------------------------------------------------------------
+
+
+async def replaced(scene: Scene) -> str:
+    session_id = cold_id(1)
+    await scene.store.reserve_cold(start_request(), session_id, "t", LIMITS)
+    await scene.store.record_agent(agent_record(session_id))
+    assert await scene.store.replace(session_id, identity(), "x", "agent_died", ReplaceRule(2)) is Death.REPLACED
+    return session_id
+
+
+async def test_a_replacement_is_spawned_as_any_other(scene: Scene) -> None:
+    session_id = await replaced(scene)
+    scene.host.outcomes = [OK]
+    assert await scene.spawn(session_id, "task") is True
+    assert scene.rooms.deleted == []
+    assert [asked.in_call for asked in scene.host.asked] == [True]
+
+
+async def test_a_replacement_that_a_draining_host_refuses_is_queued_again_and_keeps_its_room(scene: Scene) -> None:
+    session_id = await replaced(scene)
+    scene.host.outcomes = [Spawned(ok=False, code="host_draining", reason="this host drains")]
+    assert await scene.spawn(session_id, "task") is False
+    assert (scene.queue.spawned, scene.rooms.deleted) == ([(session_id, True)], [])
+
+
+async def test_a_replacement_without_a_try_left_fails_its_session(scene: Scene) -> None:
+    session_id = await replaced(scene)
+    scene.host.outcomes = [NOT] * 3
+    for _ in range(2):
+        with pytest.raises(TryAgainError):
+            await scene.spawn(session_id, "task")
+    assert await scene.spawn(session_id, "task") is False
+    session = await scene.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.error, session.error_code) == (SessionState.FAILED, "no memory left", "spawn_failed")
+    assert scene.rooms.deleted == [session_id]
+
+
+async def test_a_replacement_of_a_session_that_ended_meanwhile_closes_its_room(scene: Scene) -> None:
+    session_id = await replaced(scene)
+    await scene.store.finish(session_id, SessionState.ENDED, "its caller ended it")
+    assert await scene.spawn(session_id) is False
+    assert (scene.rooms.made, scene.rooms.deleted) == ([], [session_id])
+
+
+async def test_an_agent_that_came_after_the_last_try_keeps_its_room(scene: Scene) -> None:
+    session_id = await replaced(scene)
+
+    class LosesItsAnswer(FakeLocalHost):
+        async def spawn(self, request: object) -> Spawned:
+            await scene.store.record_agent(agent_record(session_id, who=identity(pid=2)))
+            return NOT
+
+    scene.spawn._host = LosesItsAnswer()
+    for _ in range(2):
+        await scene.store.begin_spawn(session_id, 20, task="task")
+    assert await scene.spawn(session_id, "task") is False
+    session = await scene.store.get(session_id)
+    assert session is not None
+    assert session.agent == identity(pid=2)
+    assert scene.rooms.deleted == []

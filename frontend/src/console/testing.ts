@@ -14,6 +14,7 @@ export const SESSION: Session = {
   endedAt: null,
   endReason: null,
   queuePosition: null,
+  replacements: 0,
   error: null,
   host: "voice-1",
   agentPid: 42,

@@ -78,9 +78,28 @@ local function refill_is_due()
   return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
 end
 
+-- Those that are, and those under way. A session whose agent is being replaced keeps the place that it has among the
+-- assigned or active ones, so the spawns under way for new sessions are counted by the state of these.
 local function agents()
   return redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
-    + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', POOL_SPAWNING)
+    + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', BY_STATE.starting) - redis.call('ZCARD', POOL_WAITING)
+end
+
+-- The agent of a session, one process named for ever, as one text; '' while it has none.
+local function agent_of(key)
+  local a = redis.call('HMGET', key, 'host', 'bootId', 'agentPid', 'agentTicks')
+  return a[3] and table.concat(a, ' ') or ''
+end
+
+local function was_replaced(key, agent)
+  local before = redis.call('HGET', key, 'replaced')
+  return before and string.find(',' .. before .. ',', ',' .. agent .. ',', 1, true) ~= nil
+end
+
+-- Whether a session still needs that an agent is started: its first one, or another one in a call.
+local function lacks_agent(key)
+  local s = redis.call('HMGET', key, 'status', 'agentPid')
+  return s[1] == 'starting' or ((s[1] == 'assigned' or s[1] == 'active') and not s[2])
 end
 
 -- Ends or fails a session in whatever live state it is in, and has its host end the agent.
@@ -102,6 +121,28 @@ local function finish(id, from, to, reason, code, record_s)
     tell(host, 'type', 'end', 'session', id, 'reason', reason)
   end
   return true, host
+end
+
+-- Takes the agent of an assigned or active session from it and has another one started in the same room; past the most
+-- replacements the session fails. Its fence grows, so that the agent before is refused wherever it may still live.
+local function replace(id, from, reason, code, most, begin_s, record_s, counters)
+  local key = session_key(id)
+  local s = redis.call('HMGET', key, 'replacements', 'replaced', 'host')
+  local before = tonumber(s[1] or '0')
+  if before >= most then
+    if before > 0 then reason = reason .. '; its agent was replaced ' .. before .. ' times before' end
+    finish(id, from, 'failed', reason, code, record_s)
+    return false
+  end
+  local agent = agent_of(key)
+  redis.call('SREM', host_sessions_key(s[3]), id)
+  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask')
+  redis.call('HSET', key, 'replacements', before + 1, 'replacedAt', NOW_TEXT, 'attempts', 0, 'fence', next_fence(),
+    'replaced', s[2] and s[2] .. ',' .. agent or agent)
+  redis.call('ZADD', POOL_SPAWNING, NOW + begin_s, id)
+  redis.call('HINCRBY', counters, code, 1)
+  changed(id)
+  return true
 end
 
 -- What an earlier request with this key was answered; nil when there was none.

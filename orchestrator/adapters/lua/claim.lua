@@ -23,6 +23,8 @@ if before and before[1] == 'warm' then
   local id = before[2]
   local s = redis.call('HMGET', session_key(id), 'fence', 'host', 'assignedAt', 'status')
   if s[4] == 'assigned' or s[4] == 'active' then
+    -- Its agent died and is being replaced: the caller waits for that as for any other.
+    if not s[2] then return {'queued', id} end
     assign(id, s[2], s[1])
     return {'claimed', id, s[1], s[2], s[3], '1', {}}
   end
