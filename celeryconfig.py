@@ -60,6 +60,11 @@ beat_schedule = {
         # Before refills: users whose call was cut off wait for it.
         "options": {"queue": q.SPAWN_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
     },
+    "roll-out": {
+        "task": q.ROLL_OUT_TASK,
+        "schedule": q.ROLL_OUT_EVERY_S,
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.ROLL_OUT_EVERY_S},
+    },
     "check": {
         "task": q.CHECK_HOSTS_TASK,
         "schedule": 60.0,

@@ -25,7 +25,9 @@ host:<id>               hash    a day past host, each heartbeat;       claim (le
                                 it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
                                            replace
-host:<id>:commands      stream  ~1000      claim, finish, API          that host
+host:<id>:commands      stream  ~1000      claim, finish, API,         that host
+                                           rollout
+rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
 user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
                                            finish (Lua)                a user has, where that is limited
@@ -71,6 +73,7 @@ POOL_WAITING = "pool:waiting"
 POOL_TARGET = "pool:target"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
+ROLLOUT = "rollout"
 STATS_FENCE = "stats:fence"
 STATS_SPAWNED = "stats:totalSpawned"
 STATS_ASSIGNED = "stats:totalAssigned"
@@ -119,6 +122,7 @@ SESSION_FIELDS = {
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
     "owner": "digest of who called for whom; absent where a user may have any number of sessions",
+    "generation": "which zygote of its host forked the agent",
     "tokenAt": "a token was last made at",
     "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
@@ -131,6 +135,17 @@ HOST_FIELDS = {
     "drainingBy": "operator, or stop: then its next daemon takes it back",
 }
 
+
+ROLLOUT_FIELDS = {
+    "id": "which one",
+    "state": "running, done or failed",
+    "detail": "what it waits for, or how it ended, in words",
+    "recycled": "agents that waited and were ended for it",
+    "startedAt": "begun at",
+    "movedAt": "something last changed at",
+    "seen": "what was seen then",
+    "endedAt": "done or failed at",
+}
 
 HOST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 """It is part of keys, of a queue's name and of addresses."""

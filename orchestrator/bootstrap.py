@@ -16,6 +16,7 @@ from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.hosts import LossPolicy
@@ -26,6 +27,7 @@ from orchestrator.services.health import Health
 from orchestrator.services.overview import Overview
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.replace import ReplaceAgents
+from orchestrator.services.rollout import RollOut
 from orchestrator.services.sessions import Sessions
 from orchestrator.services.spawn import SpawnAgent
 from orchestrator.services.start import StartSession
@@ -176,6 +178,13 @@ class Container:
     def drain(self) -> DrainHost:
         """Take hosts out, and put them back."""
         return DrainHost(self.hosts, self.store, self.queue)
+
+    @cached_property
+    def rollout(self) -> RollOut:
+        """Recycle the agents that wait, for changed code or settings."""
+        s = self.settings
+        rollouts = RedisRollouts(self.client, record_s=s.session_record_s)
+        return RollOut(rollouts, self.hosts, self.store, self.pool, default_target=s.prewarm_pool_size)
 
     @cached_property
     def overview(self) -> Overview:

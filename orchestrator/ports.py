@@ -9,6 +9,7 @@ from typing import Protocol
 from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
 from orchestrator.domain.pool import Aging, PoolSnapshot
+from orchestrator.domain.rollout import RolloutView
 from orchestrator.records import (
     AgentIdentity,
     AgentRecord,
@@ -29,6 +30,8 @@ from orchestrator.records import (
     QueuedUser,
     RecordOutcome,
     ReplaceRule,
+    RolloutRecord,
+    RolloutState,
     Sample,
     Search,
     Session,
@@ -292,6 +295,28 @@ class Hosts(Protocol):
         Raises:
             HostUnavailableError: it did not answer.
         """
+
+    async def load_anew(self, host: str, rollout_id: str) -> None:
+        """Tell a host to load the agent's code and settings anew; its heartbeats say what came of it."""
+
+
+class Rollouts(Protocol):
+    """The rollout that is under way. Every method raises ``StoreUnavailableError`` when the store does not answer."""
+
+    async def begin(self, rollout_id: str) -> str:
+        """Begin one with this id, unless one is under way; returns the id of the one that is."""
+
+    async def look(self, default_target: int) -> tuple[str, RolloutView] | None:
+        """Its id and how it stands; None when none is under way."""
+
+    async def recycle(self, rollout_id: str, count: int, leaving: int) -> list[str]:
+        """End older agents that wait, as long as more than ``leaving`` are in the pool; returns their ids."""
+
+    async def note(self, rollout_id: str, state: RolloutState, detail: str) -> bool:
+        """Say what it waits for (``running``), or end it (``done``, ``failed``); false when it is not under way."""
+
+    async def current(self) -> RolloutRecord | None:
+        """The one under way, or the last one of a day."""
 
 
 class LocalHost(Protocol):

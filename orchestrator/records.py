@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from contract.messages import Assignment
 from contract.states import SessionState
@@ -187,6 +188,8 @@ class AgentRecord:
     assignment: Assignment | None
     in_call: bool = False
     """A user waits in its room: it is no agent for the pool, even if the store has forgotten that session."""
+    generation: str = ""
+    """Which zygote of its host forked it."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,12 @@ class HostReport:
     """The machine's processors."""
     drained: bool = False
     """It drains, and has no agent left."""
+    generation: str = ""
+    """Which zygote forks now: agents of another one are older."""
+    rollout: str = ""
+    """The last rollout for which it loaded the agent's code anew, or tried to."""
+    rollout_error: str = ""
+    """Why it could not."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +265,22 @@ class Heard:
     was_lost: bool = False
     """The host had been declared lost: its agents may have been replaced."""
     drain: DrainOrder | None = None
+
+
+RolloutState = Literal["running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """A rollout: the one that is under way, or the last one."""
+
+    rollout_id: str
+    state: RolloutState
+    detail: str
+    """What it waits for, or how it ended, in words."""
+    recycled: int
+    started_at: float
+    ended_at: float | None
 
 
 @dataclass(frozen=True)

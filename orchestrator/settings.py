@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -312,7 +314,7 @@ def current_settings() -> Settings:
     return load_settings()
 
 
-def agent_environment() -> dict[str, str]:
-    """What the zygote and its agents inherit: none of the orchestrator's secrets."""
+def agent_environment(changed: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """What the zygote and its agents inherit: none of the orchestrator's secrets. ``changed`` goes first."""
     hidden = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"}
-    return {name: value for name, value in os.environ.items() if name not in hidden}
+    return {name: value for name, value in (os.environ | changed).items() if name not in hidden}

@@ -128,6 +128,12 @@ def replace_lost() -> int:
     return _guarded("replace-lost", lambda c: _count(c.replacer.look()), lock_s=q.REPLACE_LOST_EVERY_S)
 
 
+@app.task(name=q.ROLL_OUT_TASK)
+def roll_out() -> int:
+    """Do the next step of the rollout that is under way, if one is."""
+    return _guarded("roll-out", lambda c: _stepped(c.rollout.advance()))
+
+
 @app.task(name=q.CHECK_HOSTS_TASK)
 def check_hosts() -> int:
     """Queue ``check_agents`` on each living host's own queue."""
@@ -138,6 +144,10 @@ def check_hosts() -> int:
 def check_agents() -> int:
     """Have this machine's host ping its agents."""
     return _guarded(f"check:{settings.host_id}", lambda c: _count(c.spawner.check()))
+
+
+async def _stepped(step: Awaitable[object]) -> int:
+    return int(await step is not None)
 
 
 async def _count(result: Awaitable[list[Any]]) -> int:

@@ -27,10 +27,12 @@ REAP_TASK = "greenroom.reap_stale_sessions"
 CHECK_HOSTS_TASK = "greenroom.check_hosts"
 CHECK_AGENTS_TASK = "greenroom.check_agents"
 REPLACE_LOST_TASK = "greenroom.replace_lost"
+ROLL_OUT_TASK = "greenroom.roll_out"
 
 REFILL_EXPIRES_S = 20.0
 CHECK_EXPIRES_S = 50.0
 REPLACE_LOST_EVERY_S = 2.5
+ROLL_OUT_EVERY_S = 2.0
 """So that a host is found lost at most that long after ``HOST_LOST_S``. A look takes a few milliseconds."""
 
 

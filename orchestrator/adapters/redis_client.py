@@ -103,7 +103,12 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
 
 
-USES = {"claim": ("_limits",), "reserve_cold": ("_limits",)}
+USES = {
+    "claim": ("_limits",),
+    "reserve_cold": ("_limits",),
+    "rollout_look": ("_rollout",),
+    "rollout_recycle": ("_rollout",),
+}
 """What is put before a script, after the prelude."""
 
 

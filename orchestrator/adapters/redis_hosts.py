@@ -99,6 +99,12 @@ class RedisHosts:
         lines = reply.data.get("lines", [])
         return list(lines) if isinstance(lines, list) else []
 
+    async def load_anew(self, host: str, rollout_id: str) -> None:
+        """See ``ports.Hosts``."""
+        command: dict[Any, Any] = {"type": "load", "rollout": rollout_id}
+        with translated():
+            await self._client.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)
+
     # --- commands, as the daemon takes them ------------------------------------------------------------
 
     async def position(self, age_s: float) -> str:

@@ -22,6 +22,7 @@ from orchestrator.api import (
     openapi,
     pool,
     problems,
+    rollout,
     session_events,
     sessions,
     start,
@@ -42,7 +43,7 @@ from orchestrator.api.streams import Streams
 from orchestrator.bootstrap import Container, build, set_up_logging
 from orchestrator.settings import SettingsError, current_settings
 
-ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, console, health, webhook, docs)
+ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, rollout, console, health, webhook, docs)
 DESCRIPTION = "Voice agents that are started and waiting. Errors are problems (RFC 9457) with a stable `code`."
 
 

@@ -41,6 +41,8 @@ class Agent:
     """Whether an earlier daemon started it."""
     in_call: bool = False
     """Whether it was started for a call whose agent died."""
+    generation: str = ""
+    """Which zygote forked it; empty when that is not known, as of one that said hello before its fork was told."""
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
     dead: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,6 +64,7 @@ class Agent:
             startup_s=self.startup_s,
             assignment=self.assignment,
             in_call=self.in_call,
+            generation=self.generation,
         )
 
     def attach(self, hello: Hello, writer: asyncio.StreamWriter) -> None:

@@ -28,6 +28,8 @@ class Identity:
     start_ticks: int
     boot_id: str
     created_at: float
+    generation: str = ""
+    """Which zygote forked it."""
 
     @property
     def process(self) -> ProcessId:
@@ -64,9 +66,9 @@ class AgentFiles:
         """Where the agent of this session leaves its last word."""
         return self._agents / f"{session_id}.word"
 
-    def remember(self, session_id: str, process: ProcessId, created_at: float) -> Identity:
+    def remember(self, session_id: str, process: ProcessId, created_at: float, generation: str = "") -> Identity:
         """Write who this agent is, so that a later daemon finds it."""
-        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at)
+        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at, generation)
         temporary = self._agents / f"{session_id}.tmp"
         temporary.write_text(json.dumps(asdict(identity)))
         temporary.rename(self._agents / f"{session_id}.json")

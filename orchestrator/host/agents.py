@@ -183,15 +183,15 @@ class Agents:
             last_word_path=str(self._files.last_word_path(request.session_id)),
             limits=settings.limits,
         )
-        forked = await self._zygote.fork(fork, request.timeout_s)
+        forked, generation = await self._zygote.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
         process = ProcessId(forked.pid, forked.start_ticks)
-        self._files.remember(request.session_id, process, time.time())
+        self._files.remember(request.session_id, process, time.time(), generation)
         agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
         if agent is None:
             raise AgentGoneError(self._why(self._files.forget(request.session_id), self._statuses.get(process.pid)))
-        agent.in_call = request.in_call
+        agent.in_call, agent.generation = request.in_call, generation
         return agent
 
     def take_up(self) -> int:
@@ -203,7 +203,7 @@ class Agents:
                     identity.session_id, self._identity(identity.process), self._files.forget(identity.session_id)
                 )
             else:
-                agent.taken_up = True
+                agent.taken_up, agent.generation = True, identity.generation
                 asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._expect_hello, agent)
         return len(self._agents)
 

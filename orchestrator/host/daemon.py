@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -29,10 +30,10 @@ from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import become_subreaper, private_bytes
+from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
-from orchestrator.host.zygote import Zygote, ZygoteCommand
+from orchestrator.host.zygote import Zygote
 from orchestrator.records import HostReply, HostReport
-from orchestrator.settings import agent_environment
 
 log = structlog.get_logger("greenroom.host")
 
@@ -41,11 +42,6 @@ STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
-ZYGOTE_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",  # a thread before the fork would be lost in it
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",  # an arena for each of LiveKit's threads costs an agent 2 MB more
-}
 MEMORY_SAMPLE = 10
 """Agents whose memory is read for the mean: reading one takes a millisecond."""
 
@@ -72,10 +68,10 @@ class HostDaemon:
         self._missing: set[str] = set()
         self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
         self._outbox = Outbox()
-        environment = agent_environment() | ZYGOTE_ENVIRONMENT
-        command = ZygoteCommand(settings.zygote_module, settings.agent, environment)
+        source = ZygoteSource(settings.zygote_module, settings.agent, Path.cwd() / ".env")
         # Forks are possible from then on: the pool need not wait for the clock.
-        self._zygote = Zygote(command, self._exited, on_ready=self._refill_soon)
+        self._zygote = Zygote(source.command(), self._exited, on_ready=self._refill_soon)
+        self._renewal = Renewal(self._zygote, source)
         self._agents = Agents(
             AgentSettings(
                 host_id=settings.host_id,
@@ -193,6 +189,9 @@ class HostDaemon:
                     await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
                 case "look":
                     await self._beat()
+                case "load":
+                    if await self._renewal.follow(command["rollout"]):
+                        await self._beat()
                 case other:
                     log.warning("unknown command", type=other)
         except (KeyError, ValueError) as error:
@@ -263,6 +262,9 @@ class HostDaemon:
             zygote=self._zygote.status,
             version=version("greenroom"),
             drained=self._drain.is_done,
+            generation=self._zygote.generation,
+            rollout=self._renewal.rollout,
+            rollout_error=self._renewal.error,
         )
 
     def _agent_token(self, session_id: str) -> str:

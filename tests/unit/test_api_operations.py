@@ -122,6 +122,22 @@ async def test_with_its_only_host_drained_starts_wait_and_then_are_refused() -> 
         assert ready["parts"]["hosts"] == {"ok": True, "detail": "1 alive, besides what drains (h1)"}
 
 
+async def test_a_rollout_is_begun_once_and_seen(api: ApiUnderTest) -> None:
+    assert (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"] is None
+    assert (await api.client.post("/api/rollout")).status_code == 401
+    await api.heartbeat("h1", generation="1.0")
+    began = await api.client.post("/api/rollout", headers=ADMIN)
+    assert (began.status_code, began.json()["began"]) == (202, True)
+    again = (await api.client.post("/api/rollout", headers=ADMIN)).json()
+    assert (again["began"], again["rollout"]["id"]) == (False, began.json()["rollout"]["id"])
+    view = (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"]
+    assert (view["state"], view["detail"], view["recycled"]) == ("running", "h1: loading", 0)
+    await api.heartbeat("h1", generation="2.0", rollout=view["id"], rollout_error="No module named x")
+    await api.container.rollout.advance()
+    view = (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"]
+    assert (view["state"], view["detail"]) == ("failed", "h1: No module named x")
+
+
 # --- health --------------------------------------------------------------------------------------------
 
 

@@ -46,11 +46,11 @@ class FakeZygote:
     may: asyncio.Event = field(default_factory=asyncio.Event)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    async def fork(self, request: Fork, timeout_s: float) -> Forked:
+    async def fork(self, request: Fork, timeout_s: float) -> tuple[Forked, str]:
         await self.may.wait()
         process = subprocess.Popen(["sleep", "600"], start_new_session=True)
         self.processes.append(process)
-        return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid))
+        return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid)), "1.000"
 
 
 class Host:

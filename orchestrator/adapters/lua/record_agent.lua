@@ -3,7 +3,8 @@
 -- that one's; the predecessor, and whoever else is not the session's agent, is refused.
 -- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions  KEYS[20] stats:vacancies  KEYS[21] stats:refillRecent
 -- ARGV     id, host, boot id, pid, start ticks, the agent's state, created at, startup (s or ''), assignment (JSON or ''),
---          fence, user id, user name, histogram bounds (comma separated), '1' when it was started for a call
+--          fence, user id, user name, histogram bounds (comma separated), '1' when it was started for a call,
+--          generation
 -- also     host:<id>:sessions of the agent's predecessor
 -- Returns  {accepted, fence, assignment, replaces}; the last three are '' unless the host must assign it
 local key, mine, vacancies, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
@@ -13,6 +14,7 @@ local for_call = ARGV[14] == '1'
 local function know_agent()
   redis.call('HSET', key, 'host', host, 'bootId', boot, 'agentPid', pid, 'agentTicks', ticks)
   if startup ~= '' then redis.call('HSET', key, 'startupTime', startup) end
+  if ARGV[15] ~= '' then redis.call('HSET', key, 'generation', ARGV[15]) end
   redis.call('SADD', mine, id)
 end
 
