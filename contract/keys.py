@@ -35,6 +35,9 @@ reply:<request id>      list    10 s       host                        the API r
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
 lock:<name>             string  seconds    maintenance tasks           maintenance tasks
+redbeat:*               hash,   for ever   beat (celery-redbeat)       beat: its schedule, and the lock of the one
+                        zset,                                          that leads
+                        string
 stats:fence             string  for ever   Lua: claim, record_agent,   the same
                                            replace, lose_host
 stats:totalSpawned      string  for ever   Lua: record_agent           health, metrics

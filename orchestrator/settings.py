@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
+from orchestrator.redis_address import sentinels_of
 
 
 class SettingsError(Exception):
@@ -152,7 +153,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str) -> str:
-        return _check_url(value, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
+        sentinels_of(value)
+        return value
 
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod

@@ -39,7 +39,7 @@ def check_redis(settings: Settings) -> list[Finding]:
 
     try:
         redis_server.check(settings.redis_url)
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=3, decode_responses=True) as client:
+        with redis_server.client_of(settings.redis_url, socket_timeout=3, decode_responses=True) as client:
             info = client.info()
     except CommandError as error:
         found, _, remedy = str(error).partition(": ")[2].rpartition(": ")

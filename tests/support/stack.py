@@ -29,8 +29,10 @@ from contract.states import SessionState
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import connect
 from orchestrator.bootstrap import Container
+from orchestrator.cli.redis_server import client_of
 from orchestrator.domain.errors import GreenroomError, HostUnavailableError
 from orchestrator.records import Session
+from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
@@ -204,10 +206,10 @@ class Stack:
         import redis
 
         with (
-            redis.Redis.from_url(self.redis.url, decode_responses=True, socket_timeout=2) as client,
+            client_of(self.environment()["REDIS_URL"], decode_responses=True, socket_timeout=2) as client,
             contextlib.suppress(redis.RedisError),
         ):
-            return client.hgetall(f"host:{self.host_id}")
+            return {str(k): str(v) for k, v in client.hgetall(f"host:{self.host_id}").items()}
         return {}
 
     def is_of(self, host: PartProgram, heartbeat: Mapping[str, str]) -> bool:
@@ -225,8 +227,7 @@ class Stack:
 
     def start_beat(self, name: str = "beat", **overrides: str) -> PartProgram:
         """Start a beat."""
-        schedule = str(self.folder / f"{name}-schedule")
-        argv = ["celery", "-A", "orchestrator.tasks:app", "beat", "--schedule", schedule, "--pidfile", ""]
+        argv = ["celery", "-A", "orchestrator.tasks:app", "beat", "--pidfile", ""]
         return self.start(name, *argv, "--loglevel=warning", **overrides)
 
     @property
@@ -283,7 +284,10 @@ class Stack:
     async def container(self) -> AsyncIterator[Backend]:
         """Everything, on the running event loop."""
         settings = self.read_settings()
-        queue = Celery("greenroom-tests", broker=self.redis.url, set_as_current=False)
+        sentinels = sentinels_of(settings.redis_url)
+        broker = sentinels.broker_url if sentinels else settings.redis_url
+        queue = Celery("greenroom-tests", broker=broker, set_as_current=False)
+        queue.conf.broker_transport_options = sentinels.broker_options if sentinels else {}
         queue.conf.task_queues = [
             *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
             q.host_queue(self.host_id),
