@@ -16,7 +16,12 @@ pool:warming            set     for ever   Lua: reserve_warm, finish   plan: war
 pool:spawning           zset    for ever   Lua: reserve, begin_spawn,  plan; score: the try's deadline
                                            replace, lose_host
 pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
-pool:target             string  for ever   resize                      plan, GET /api/pool
+pool:target             string  for ever   resize: the pool's floor    plan, GET /api/pool
+pool:arrivals           hash    for ever   Lua: claim, reserve_cold    plan, GET /api/pool: starts by slot of 10 s,
+                                                                       the newest 7
+pool:demand             hash    for ever   refill                      plan, GET /api/pool: the highest demand by slot,
+                                                                       for POOL_SCALE_DOWN_S
+pool:aim                string  for ever   refill; resize deletes it   sample: the target that it goes by
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
@@ -69,6 +74,9 @@ POOL_WARMING = "pool:warming"
 POOL_SPAWNING = "pool:spawning"
 POOL_WAITING = "pool:waiting"
 POOL_TARGET = "pool:target"
+POOL_ARRIVALS = "pool:arrivals"
+POOL_DEMAND = "pool:demand"
+POOL_AIM = "pool:aim"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
 STATS_FENCE = "stats:fence"
@@ -193,6 +201,11 @@ def lock(name: str) -> str:
 
 OWNED_S = 604_800
 """A week: no setting lets a session last longer."""
+
+DEMAND_SLOT_S = 10
+"""The length of a slot of time in ``pool:arrivals`` and ``pool:demand``."""
+ARRIVAL_SLOTS = 7
+"""The rate is measured over a minute, and the slot that is not over."""
 
 SHARED = (
     POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING,

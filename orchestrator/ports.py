@@ -158,11 +158,11 @@ class SessionStore(Protocol):
     async def forget(self, older_than_s: float) -> int:
         """Drop ended sessions of that age from the lists; their records expire by themselves."""
 
-    async def target(self, default: int) -> int:
-        """The pool's size as last set."""
-
     async def set_target(self, size: int, default: int) -> int:
-        """Set the pool's size; returns the previous one."""
+        """Set the pool's floor; returns the previous one."""
+
+    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+        """Note for ``keep_s`` seconds that so many agents were on their way, and the target that follows."""
 
     async def refill_due(self) -> bool:
         """Whether the caller should queue a refill: false while one is on its way."""

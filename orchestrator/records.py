@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from contract.messages import Assignment
 from contract.states import SessionState
+from orchestrator.domain.demand import Measured
 from orchestrator.domain.limits import Counted, Quota
 
 
@@ -267,12 +268,15 @@ class Counts:
     warming: int
     spawning: int
     waiting: int
-    target: int
+    floor: int
+    """The pool's size as last set."""
     total_spawned: int
     total_assigned: int
     dead_claims: int
     last_refill_at: float | None
     now: float
+    measured: Measured
+    """What the pool's target follows beside its floor."""
 
     @property
     def agents(self) -> int:

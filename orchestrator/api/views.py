@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contract.states import SessionState
-from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolView, SessionCounts, Totals
+from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
+from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.records import Counts, HostView, QueuedUser, Sample
 from orchestrator.services.health import Report
 
@@ -34,13 +35,21 @@ def capacity_view(counts: Counts, most: int) -> Capacity:
     return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))
 
 
-def pool_view(counts: Counts, most: int) -> PoolView:
+def pool_view(counts: Counts, most: int, policy: DemandPolicy) -> PoolView:
     """The pool."""
+    now = aim(counts.floor, counts.measured, policy)
     return PoolView(
-        target=counts.target,
+        target=now.target,
+        floor=now.floor,
+        demand=PoolDemand(
+            starts_per_minute=round(now.rate_per_s * 60, 2),
+            spawn_p95_s=now.spawn_p95_s,
+            expected=round(now.expected, 3),
+        ),
+        reason=now.reason,
         ready=counts.pool_ready,
         starting=counts.warming,
-        converged=counts.pool_ready == counts.target and counts.warming == 0,
+        converged=counts.pool_ready == now.target and counts.warming == 0,
         waiting=counts.waiting,
         queued=counts.queued,
         max=most,

@@ -62,10 +62,11 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 def _pool(pool: Mapping[str, Any]) -> str:
+    why = f"\n      {escape(pool['reason'])}"
     state = "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]"
     return (
         f"[bold]pool[/]  {pool['ready']} of {pool['target']} ready, {pool['starting']} starting,"
-        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}"
+        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}{why}"
     )
 
 

@@ -32,8 +32,9 @@ async def test_the_pool(api: ApiUnderTest) -> None:
     await api.warm(2)
     content = (await api.client.get("/api/pool", headers=ADMIN)).json()
     assert content == {
-        "success": True, "target": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0, "queued": 0,
-        "max": 10,
+        "success": True, "target": 3, "floor": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0,
+        "queued": 0, "max": 10, "demand": {"startsPerMinute": 0.0, "spawnP95S": None, "expected": 0.0},
+        "reason": "floor 3; 0.0 starts a minute need no more",
     }  # fmt: skip
 
 

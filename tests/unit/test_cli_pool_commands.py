@@ -16,7 +16,10 @@ from orchestrator.cli.console import CommandError
 
 ID = "prewarm_00000000000000000000000000000000"
 HEALTH = {"success": True, "status": "healthy", "reason": None}
-POOL = {"success": True, "target": 3, "ready": 2, "starting": 1, "converged": False, "waiting": 0, "max": 50}
+POOL = {
+    "success": True, "target": 3, "floor": 2, "reason": "floor 2 + 1 for 4.0 starts a minute, an agent taking 15 s",
+    "ready": 2, "starting": 1, "converged": False, "waiting": 0, "max": 50,
+}  # fmt: skip
 HOST = {
     "host": "h1", "alive": True, "draining": False, "heartbeatAgeS": 0.4, "agents": 2, "warm": 2, "capacity": 50,
     "agentPrivateBytes": 11_000_000, "memoryAvailableBytes": 12 << 30, "zygote": "ready",

@@ -20,7 +20,16 @@ export const SESSION: Session = {
   agentPid: 42,
 };
 
-export const POOL: Pool = { target: 3, ready: 3, starting: 0, converged: true, waiting: 0, max: 50 };
+export const POOL: Pool = {
+  target: 3,
+  floor: 3,
+  reason: "floor 3; 2.0 starts a minute need no more",
+  ready: 3,
+  starting: 0,
+  converged: true,
+  waiting: 0,
+  max: 50,
+};
 
 export const HOST: Host = {
   host: "voice-1",

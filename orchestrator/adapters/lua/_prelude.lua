@@ -1,6 +1,6 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, and OWNED_S.
+-- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S and ARRIVAL_SLOTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.

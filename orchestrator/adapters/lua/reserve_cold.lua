@@ -1,5 +1,6 @@
 -- Makes a `starting` session for a caller: on its way at once, or waiting for capacity.
 -- KEYS[18] session:<id>  KEYS[19] idem:<digest>  KEYS[20] user:<owner>:sessions  KEYS[21] hosts
+--          KEYS[22] pool:arrivals
 -- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, task id,
 --          most agents, most waiting, spawn deadline (s)
 -- also     session:<id> of what this request was given before, host:<id> of each host
@@ -42,6 +43,7 @@ redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
 redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'cold')
 redis.call('EXPIRE', idem, keep)
 changed(id)
+note_arrival(KEYS[OWN + 5])
 if dispatched then
   redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
   return {'queued', id, '1', tostring(redis.call('ZCARD', POOL_SPAWNING)), '1'}

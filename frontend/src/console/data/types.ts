@@ -15,6 +15,10 @@ export interface Health {
 
 export interface Pool {
   target: number;
+  /** As set by a resize; arrivals raise the target above it. */
+  floor: number;
+  /** Why the target is what it is, in words. */
+  reason: string;
   ready: number;
   starting: number;
   converged: boolean;
