@@ -88,13 +88,15 @@ class SessionStore(Protocol):
 
         Raises:
             HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
+            HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
         """
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
-        """Take a spawn back that a draining host does not do, and the try if one was counted.
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
+        """Take a spawn back that a draining or full host does not do, and the try if one was counted.
 
-        Returns whether it is to be queued again, for another host. Where all hosts drain, a user's session waits in
-        its place for one, and one for the pool is ended.
+        ``full_host`` said by itself that it is full, which counts until its next heartbeat. Returns whether the spawn
+        is to be queued again, for another host. Where none takes it, a user's session waits in its place for one, and
+        one for the pool is ended.
         """
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:

@@ -200,6 +200,7 @@ class HostReport:
     agents: int
     warm: int
     capacity: int
+    """Agents that it can have, those that it has included, as it measured."""
     memory_total_bytes: int
     memory_available_bytes: int
     agent_private_bytes: int
@@ -213,6 +214,10 @@ class HostReport:
     """The machine's processors."""
     drained: bool = False
     """It drains, and has no agent left."""
+    capacity_limit: str = "MAX_BOTS"
+    """What limits ``capacity``: ``memory``, ``processors`` or ``MAX_BOTS``."""
+    capacity_reason: str = ""
+    """The same with the figures, in words."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +280,8 @@ class Counts:
     dead_claims: int
     last_refill_at: float | None
     now: float
+    host_room: int | None
+    """Agents that living hosts can still take, as they measured, spawns under way not taken off; None: none says."""
     measured: Measured
     """What the pool's target follows beside its floor."""
 

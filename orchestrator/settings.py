@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    memory_reserve_mb: int = Field(default=512, ge=0)
+    """Memory (MiB) of its machine that a host leaves free."""
+    agent_memory_mb: int = Field(default=40, ge=1)
+    """Private memory (MiB) of an agent in a call, until it was measured."""
     drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
     """A call that is not over by then is ended, when its host drains."""
     drain_on_term: bool = False

@@ -28,6 +28,7 @@ from orchestrator.adapters.redis_records import (
 from orchestrator.domain.errors import (
     AtCapacityError,
     HostDrainingError,
+    HostFullError,
     InvalidRequestError,
     SessionNotFoundError,
 )
@@ -164,12 +165,13 @@ class RedisStore:
         own = [keys.session(session_id), keys.HOSTS]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
         if attempt < 0:
-            raise HostDrainingError
+            raise HostDrainingError if attempt == -1 else HostFullError
         return attempt
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
         """See ``ports.SessionStore``."""
-        args = [session_id, deadline_s, "1" if counted else "0", "no host takes new sessions", self._record_s]
+        why = "no host takes new sessions"
+        args = [session_id, deadline_s, "1" if counted else "0", why, self._record_s, full_host]
         return bool(await self._scripts.run("give_back", [keys.session(session_id), keys.HOSTS], args))
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
@@ -349,7 +351,7 @@ class RedisStore:
 
     async def counts(self, default_target: int) -> Counts:
         """See ``ports.SessionStore``."""
-        own = [keys.POOL_TARGET, keys.STATS_LAST_REFILL, keys.POOL_ARRIVALS, keys.POOL_DEMAND]
+        own = [keys.POOL_TARGET, keys.STATS_LAST_REFILL, keys.POOL_ARRIVALS, keys.POOL_DEMAND, keys.HOSTS]
         row = await self._scripts.again("counts", own)
         by_state = dict(zip(SessionState, map(int, row[:6]), strict=True))
         pool_ready, warming, spawning, waiting = map(int, row[6:10])
@@ -365,12 +367,13 @@ class RedisStore:
             dead_claims=int(row[13]),
             last_refill_at=float(row[14]) if row[14] else None,
             now=float(row[15]),
+            host_room=None if row[19] == "" else int(row[19]),
             measured=measured_of(row),
         )
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting, can_spawn = await self._scripts.again("snapshot", [keys.HOSTS])
+        ready, owned, spawning, waiting, can_spawn, room = await self._scripts.again("snapshot", [keys.HOSTS])
         return PoolSnapshot(
             ready=ready,
             owned=owned,
@@ -380,6 +383,7 @@ class RedisStore:
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,
+            host_room=None if room == "" else int(room),
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:

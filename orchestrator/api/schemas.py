@@ -178,7 +178,15 @@ class HostAnswer(Part):
     started_at: float | None
     agents: int
     warm: int
-    capacity: int
+    capacity: int = Field(description="Agents that it can have, those that it has included, as it measured.")
+    capacity_limit: Literal["memory", "processors", "MAX_BOTS"] | None = Field(
+        None, description="What limits it; null from a host that does not say."
+    )
+    capacity_reason: str | None = Field(
+        None,
+        description="The same in words.",
+        examples=["memory: 3120 MiB available, 512 MiB in reserve, 36 MiB for an agent in a call"],
+    )
     load: float | None = Field(
         None, description="The machine's load average of one minute; null from a host that does not say."
     )
@@ -220,7 +228,7 @@ class Totals(Part):
 
 
 class Capacity(Part):
-    """Agents, those being started included."""
+    """Agents, those being started included. ``max`` is MAX_BOTS, or less where the hosts have no room for so many."""
 
     current: int
     max: int

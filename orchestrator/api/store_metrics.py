@@ -126,5 +126,11 @@ def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     yield _labelled("greenroom_host_draining", "Whether a host drains.", "host", draining)
     yield _labelled("greenroom_host_heartbeat_age_seconds", "Since a host's last heartbeat.", "host", age)
     yield _labelled("greenroom_host_agents", "Agents of a host.", "host", of("agents"))
+    words = "Agents that a host can have, as it measured, by what limits it."
+    capacity = GaugeMetricFamily("greenroom_host_capacity", words, labels=["host", "limit"])
+    for host in hosts:
+        limit = host.fields.get("capacity_limit", "unknown")
+        capacity.add_metric([host.host, limit], float(host.fields.get("capacity", 0)))
+    yield capacity
     words = "Mean private memory of a host's agents."
     yield _labelled("greenroom_agent_private_memory_bytes", words, "host", of("agent_private_bytes"))

@@ -31,8 +31,12 @@ def totals_view(counts: Counts) -> Totals:
 
 
 def capacity_view(counts: Counts, most: int) -> Capacity:
-    """Agents, and how many more there may be."""
-    return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))
+    """Agents, and how many more there may be: by MAX_BOTS, and by what the hosts measured."""
+    available = most - counts.agents
+    if counts.host_room is not None:
+        available = min(available, counts.host_room - counts.spawning)
+    available = max(0, available)
+    return Capacity(current=counts.agents, max=min(most, counts.agents + available), available=available)
 
 
 def pool_view(counts: Counts, most: int, policy: DemandPolicy) -> PoolView:
@@ -74,6 +78,8 @@ def host_view(view: HostView) -> HostAnswer:
         agents=number("agents"),
         warm=number("warm"),
         capacity=number("capacity"),
+        capacity_limit=view.fields.get("capacity_limit") or None,
+        capacity_reason=view.fields.get("capacity_reason") or None,
         load=float(load) if load else None,
         cpus=int(cpus) if cpus else None,
         memory_total_bytes=number("memory_total_bytes"),

@@ -71,7 +71,7 @@ def _pool(pool: Mapping[str, Any]) -> str:
 
 
 def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
-    more = ("capacity", "private memory", "free memory") if wide else ()
+    more = ("capacity", "limited by", "private memory", "free memory") if wide else ()
     table = _table("host", "", "agents", "warm", *more, "heartbeat", "zygote")
     for host in hosts:
         alive = "[green]alive[/]" if host["alive"] else "[red]lost[/]"
@@ -81,7 +81,7 @@ def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
             _drain(host) or alive,
             str(host["agents"]),
             str(host["warm"]),
-            *((str(host["capacity"]), *memory) if wide else ()),
+            *((str(host["capacity"]), escape(host.get("capacityReason") or "-"), *memory) if wide else ()),
             _age(host["heartbeatAgeS"]),
             escape(host["zygote"]),
         )

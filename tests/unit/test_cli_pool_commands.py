@@ -22,6 +22,7 @@ POOL = {
 }  # fmt: skip
 HOST = {
     "host": "h1", "alive": True, "draining": False, "heartbeatAgeS": 0.4, "agents": 2, "warm": 2, "capacity": 50,
+    "capacityReason": "MAX_BOTS is 50",
     "agentPrivateBytes": 11_000_000, "memoryAvailableBytes": 12 << 30, "zygote": "ready",
 }  # fmt: skip
 SESSION = {
@@ -82,7 +83,8 @@ def test_status_for_people(api: FakeApi, screen: pytest.CaptureFixture[str]) -> 
     text = screen.readouterr().out
     assert "healthy" in text
     assert "2 of 3 ready, 1 starting" in text
-    assert all(part in text for part in (ID, "h1", "11.0 MB", "12.0 GiB", "[bold]ada", "0.12 s"))
+    assert POOL["reason"] in text
+    assert all(part in text for part in (ID, "h1", "MAX_BOTS is 50", "11.0 MB", "12.0 GiB", "[bold]ada", "0.12 s"))
     assert api.requests[0].headers["authorization"] == "Bearer token"
 
 

@@ -40,6 +40,8 @@ export const HOST: Host = {
   agents: 5,
   warm: 3,
   capacity: 25,
+  capacityLimit: "memory",
+  capacityReason: "memory: 1512 MiB available, 512 MiB in reserve, 40 MiB for an agent in a call",
   memoryTotalBytes: 1_000,
   memoryAvailableBytes: 400,
   agentPrivateBytes: 20,

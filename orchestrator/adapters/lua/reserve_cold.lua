@@ -3,7 +3,7 @@
 --          KEYS[22] pool:arrivals
 -- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, task id,
 --          most agents, most waiting, spawn deadline (s)
--- also     session:<id> of what this request was given before, host:<id> of each host
+-- also     session:<id> of what this request was given before, host:<id> and host:<id>:sessions of each host
 -- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'} | {'crowded'}
 local key, idem, owned = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local id, body, keep, user, name, assignment, owner = unpack(ARGV, 1, 7)
@@ -33,7 +33,7 @@ end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
 local waiting = redis.call('ZCARD', POOL_WAITING)
-local dispatched = waiting == 0 and agents() < most_agents and not all_drain(KEYS[OWN + 4])
+local dispatched = waiting == 0 and has_room(KEYS[OWN + 4], most_agents)
 if not dispatched and waiting >= most_waiting then return {'full'} end
 
 redis.call('HSET', key, 'status', 'starting', 'userId', user, 'userName', name, 'assignment', assignment,

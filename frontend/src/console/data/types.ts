@@ -48,7 +48,10 @@ export interface Host {
   startedAt: number | null;
   agents: number;
   warm: number;
+  /** Agents that it can have, as it measured, and what limits that; null from a host that does not say. */
   capacity: number;
+  capacityLimit?: string | null;
+  capacityReason?: string | null;
   memoryTotalBytes: number;
   memoryAvailableBytes: number;
   agentPrivateBytes: number;
