@@ -63,7 +63,7 @@ def measured(a_minute: int = 0, spawn_s: float | None = 15.0, peaks: dict[int, f
         ),
         pytest.param(3, measured(8, None), 3, "floor 3; no spawn was measured yet", id="no spawn yet"),
         pytest.param(
-            3, measured(0, peaks={SLOT - 29: 2.0}), 7,
+            3, measured(0, peaks={SLOT - 30: 2.0}), 7,
             "floor 3 + 4 for the starts of the last 300 s (now 0.0 starts a minute)", id="kept for the delay",
         ),
         pytest.param(
