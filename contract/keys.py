@@ -26,8 +26,9 @@ pool:refill-pending     string  1 s        claim, host                 whoever w
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
                                 a beat; a  API: drain; Lua:
-                                week while suspect_host, lose_host
-                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
+                                week while suspect_host, lose_host,
+                                it drains  give_back (capacity)
+                                           (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
                                            replace
 host:<id>:commands      stream  ~1000      claim, finish, API          that host
