@@ -103,7 +103,7 @@ async def test_counts(store: RedisStore, hosts: RedisHosts) -> None:
     assert counts == Counts(
         by_state={S.STARTING: 3, S.READY: 1, S.ASSIGNED: 1, S.ACTIVE: 1, S.ENDED: 0, S.FAILED: 1},
         pool_ready=1, warming=0, spawning=2, waiting=1, floor=3, total_spawned=0, total_assigned=2,
-        dead_claims=0, last_refill_at=None, now=counts.now, host_room=47, measured=counts.measured,
+        dead_claims=0, last_refill_at=None, now=counts.now, host_room=997, measured=counts.measured,
     )  # fmt: skip
     assert counts.agents == 5
     snapshot = await store.snapshot()
