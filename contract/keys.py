@@ -16,13 +16,19 @@ pool:warming            set     for ever   Lua: reserve_warm, finish   plan: war
 pool:spawning           zset    for ever   Lua: reserve, begin_spawn,  plan; score: the try's deadline
                                            replace, lose_host
 pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
-pool:target             string  for ever   resize                      plan, GET /api/pool
+pool:target             string  for ever   resize: the pool's floor    plan, GET /api/pool
+pool:arrivals           hash    for ever   Lua: claim, reserve_cold    plan, GET /api/pool: starts by slot of 10 s,
+                                                                       the newest 7
+pool:demand             hash    for ever   refill                      plan, GET /api/pool: the highest demand by slot,
+                                                                       for POOL_SCALE_DOWN_S
+pool:aim                string  for ever   refill; resize deletes it   sample: the target that it goes by
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
                                 a beat; a  API: drain; Lua:
-                                week while suspect_host, lose_host
-                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
+                                week while suspect_host, lose_host,
+                                it drains  give_back (capacity)
+                                           (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
                                            replace
 host:<id>:commands      stream  ~1000      claim, finish, API,         that host
@@ -74,6 +80,9 @@ POOL_WARMING = "pool:warming"
 POOL_SPAWNING = "pool:spawning"
 POOL_WAITING = "pool:waiting"
 POOL_TARGET = "pool:target"
+POOL_ARRIVALS = "pool:arrivals"
+POOL_DEMAND = "pool:demand"
+POOL_AIM = "pool:aim"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
 ROLLOUT = "rollout"
@@ -211,6 +220,11 @@ def lock(name: str) -> str:
 
 OWNED_S = 604_800
 """A week: no setting lets a session last longer."""
+
+DEMAND_SLOT_S = 10
+"""The length of a slot of time in ``pool:arrivals`` and ``pool:demand``."""
+ARRIVAL_SLOTS = 7
+"""The rate is measured over a minute, and the slot that is not over."""
 
 SHARED = (
     POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING,

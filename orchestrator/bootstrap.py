@@ -19,6 +19,7 @@ from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.hosts import LossPolicy
 from orchestrator.ports import TaskQueue
 from orchestrator.records import Limits, ReplaceRule
@@ -123,11 +124,24 @@ class Container:
         return Limits(s.max_bots, s.max_queue, s.spawn_concurrency, deadline_s)
 
     @cached_property
+    def demand(self) -> DemandPolicy:
+        """How far arrivals raise the pool's target."""
+        return DemandPolicy(self.settings.most_by_demand, self.settings.pool_scale_down_s)
+
+    @cached_property
     def pool(self) -> KeepPool:
         """Refill, resize, reap."""
         s = self.settings
         ages = ReapAges(s.assign_lease_s, s.inactive_timeout_s, s.warm_max_age_s, s.session_record_s)
-        return KeepPool(self.store, self.hosts, self.queue, self.limits, ages, default_target=s.prewarm_pool_size)
+        return KeepPool(
+            self.store,
+            self.hosts,
+            self.queue,
+            self.limits,
+            ages,
+            default_target=s.prewarm_pool_size,
+            demand=self.demand,
+        )
 
     @cached_property
     def replacer(self) -> ReplaceAgents:

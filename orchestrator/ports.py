@@ -91,13 +91,15 @@ class SessionStore(Protocol):
 
         Raises:
             HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
+            HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
         """
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
-        """Take a spawn back that a draining host does not do, and the try if one was counted.
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
+        """Take a spawn back that a draining or full host does not do, and the try if one was counted.
 
-        Returns whether it is to be queued again, for another host. Where all hosts drain, a user's session waits in
-        its place for one, and one for the pool is ended.
+        ``full_host`` said by itself that it is full, which counts until its next heartbeat. Returns whether the spawn
+        is to be queued again, for another host. Where none takes it, a user's session waits in its place for one, and
+        one for the pool is ended.
         """
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
@@ -161,11 +163,11 @@ class SessionStore(Protocol):
     async def forget(self, older_than_s: float) -> int:
         """Drop ended sessions of that age from the lists; their records expire by themselves."""
 
-    async def target(self, default: int) -> int:
-        """The pool's size as last set."""
-
     async def set_target(self, size: int, default: int) -> int:
-        """Set the pool's size; returns the previous one."""
+        """Set the pool's floor; returns the previous one."""
+
+    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+        """Note for ``keep_s`` seconds that so many agents were on their way, and the target that follows."""
 
     async def refill_due(self) -> bool:
         """Whether the caller should queue a refill: false while one is on its way."""

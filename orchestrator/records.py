@@ -9,6 +9,7 @@ from typing import Literal
 
 from contract.messages import Assignment
 from contract.states import SessionState
+from orchestrator.domain.demand import Measured
 from orchestrator.domain.limits import Counted, Quota
 
 
@@ -202,6 +203,7 @@ class HostReport:
     agents: int
     warm: int
     capacity: int
+    """Agents that it can have, those that it has included, as it measured."""
     memory_total_bytes: int
     memory_available_bytes: int
     agent_private_bytes: int
@@ -221,6 +223,10 @@ class HostReport:
     """The last rollout for which it loaded the agent's code anew, or tried to."""
     rollout_error: str = ""
     """Why it could not."""
+    capacity_limit: str = "MAX_BOTS"
+    """What limits ``capacity``: ``memory``, ``processors`` or ``MAX_BOTS``."""
+    capacity_reason: str = ""
+    """The same with the figures, in words."""
 
 
 @dataclass(frozen=True)
@@ -292,12 +298,17 @@ class Counts:
     warming: int
     spawning: int
     waiting: int
-    target: int
+    floor: int
+    """The pool's size as last set."""
     total_spawned: int
     total_assigned: int
     dead_claims: int
     last_refill_at: float | None
     now: float
+    host_room: int | None
+    """Agents that living hosts can still take, as they measured, spawns under way not taken off; None: none says."""
+    measured: Measured
+    """What the pool's target follows beside its floor."""
 
     @property
     def agents(self) -> int:

@@ -64,18 +64,28 @@ class Sentinels:
         return own | {name: value for name, value in self.of_servers.items() if name != "ssl"}
 
 
-def sentinels_of(url: str) -> Sentinels | None:
-    """The sentinels that an address names; None for one of a server.
+def check_address(url: str) -> str:
+    """Return an address that is one.
 
     Raises:
-        ValueError: it is neither; the message says how one looks.
+        ValueError: it is not; the message says how one looks.
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.netloc:
         raise ValueError(f"should be an address such as {EXAMPLE}")
+    if sentinels_of(url) is None and not parts.hostname:
+        raise ValueError(f"should be an address such as {EXAMPLE}")
+    return url
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """The sentinels that an address names; None for one of a server.
+
+    Raises:
+        ValueError: it names sentinels, but not as it should; the message says how.
+    """
+    parts = urlsplit(url)
     if not parts.scheme.endswith("+sentinel"):
-        if not parts.hostname:
-            raise ValueError(f"should be an address such as {EXAMPLE}")
         return None
     who, _, hosts = parts.netloc.rpartition("@")
     user, _, password = who.partition(":")

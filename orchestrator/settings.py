@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
-from orchestrator.redis_address import sentinels_of
+from orchestrator.redis_address import check_address
 
 
 class SettingsError(Exception):
@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     # The pool
     max_bots: int = Field(default=50, ge=1, le=10_000)
     prewarm_pool_size: int = Field(default=3, ge=0)
+    pool_cap: int | None = Field(default=None, ge=0)
+    """Arrivals raise the pool's target to so many at most; 0: never; none: half of ``MAX_BOTS``."""
+    pool_scale_down_s: float = Field(default=300.0, ge=0, le=3600)
+    """The target falls when there have been fewer arrivals for so long."""
     max_queue: int = Field(default=20, ge=0, le=10_000)
     """Starts that may wait for capacity at ``MAX_BOTS``; one more is refused."""
     spawn_concurrency: int = Field(default=4, ge=1, le=64)
@@ -108,6 +112,10 @@ class Settings(BaseSettings):
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    memory_reserve_mb: int = Field(default=512, ge=0)
+    """Memory (MiB) of its machine that a host leaves free."""
+    agent_memory_mb: int = Field(default=40, ge=1)
+    """Private memory (MiB) of an agent in a call, until it was measured."""
     drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
     """A call that is not over by then is ended, when its host drains."""
     drain_on_term: bool = False
@@ -153,8 +161,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str) -> str:
-        sentinels_of(value)
-        return value
+        return check_address(value)
 
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod
@@ -222,6 +229,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"PREWARM_POOL_SIZE should be at most MAX_BOTS ({self.max_bots}), not {self.prewarm_pool_size}"
             )
+        if self.pool_cap is not None and self.pool_cap > self.max_bots:
+            raise ValueError(f"POOL_CAP should be at most MAX_BOTS ({self.max_bots}), not {self.pool_cap}")
         if self.jwt_secret and self.jwt_jwks_url:
             raise ValueError("JWT_SECRET and JWT_JWKS_URL exclude each other: set what callers' tokens are signed by")
         if (self.jwt_audience or self.jwt_issuer) and not (self.jwt_secret or self.jwt_jwks_url):
@@ -246,6 +255,11 @@ class Settings(BaseSettings):
             # Before the host can be taken for lost, which is that long after its last heartbeat.
             frozen_s=max(SHORTEST_FROZEN_S, 0.8 * self.host_lost_s),
         )
+
+    @property
+    def most_by_demand(self) -> int:
+        """The pool's largest target that arrivals can bring about."""
+        return self.max_bots // 2 if self.pool_cap is None else self.pool_cap
 
     @property
     def host_socket(self) -> Path:

@@ -123,8 +123,8 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
 
 
 USES = {
-    "claim": ("_limits",),
-    "reserve_cold": ("_limits",),
+    "claim": ("_limits", "_arrivals"),
+    "reserve_cold": ("_limits", "_arrivals"),
     "rollout_look": ("_rollout",),
     "rollout_recycle": ("_rollout",),
 }
@@ -138,6 +138,7 @@ def _source(name: str) -> str:
     constants = (
         f"local ALLOWED, CHANGED = {{{allowed}}}, '{keys.SESSION_CHANGED}'\n",
         f"local OWNED_S = {keys.OWNED_S}\n",
+        f"local DEMAND_SLOT_S, ARRIVAL_SLOTS = {keys.DEMAND_SLOT_S}, {keys.ARRIVAL_SLOTS}\n",
     )
     parts = ("_prelude", *USES.get(name, ()), name)
     return "".join((*constants, *((folder / f"{part}.lua").read_text() for part in parts)))

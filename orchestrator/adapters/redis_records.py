@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from contract.states import SessionState
+from orchestrator.domain.demand import Measured
 from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
 from orchestrator.domain.limits import Quota, RateLimitedError
 from orchestrator.records import SPAWN_BOUNDS_S, AgentRecord, Answered, Sample, Session, StartRequest
@@ -133,6 +135,17 @@ def sample_of(line: str) -> Sample:
         start_p95_ms=row["startP95Ms"],
         spawn_p50_ms=row["spawnP50Ms"],
         refill_lag_ms=row["refillLagMs"],
+    )
+
+
+def measured_of(row: Sequence[Any]) -> Measured:
+    """What ``counts`` says of the demand."""
+    now, arrivals, peaks, spawns = row[15:19]
+    return Measured(
+        arrivals={int(slot): int(number) for slot, number in chunks(arrivals, 2)},
+        spawns_s=[float(seconds) for seconds in spawns],
+        peaks={int(slot): float(value) for slot, value in chunks(peaks, 2)},
+        now=float(now),
     )
 
 

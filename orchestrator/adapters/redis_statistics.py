@@ -34,6 +34,7 @@ class RedisStatistics:
         own = [
             keys.STATS_SAMPLES, keys.STATS_SAMPLED, keys.STATS_STARTS, keys.STATS_START_RECENT,
             keys.STATS_REFILL_RECENT, keys.STATS_VACANCIES, keys.POOL_TARGET,
+            keys.POOL_AIM,
         ]  # fmt: skip
         args = [SAMPLE_EVERY_S, SAMPLES_KEPT, default_target, LATELY_S, SPAWNS_COUNTED]
         return bool(await self._scripts.again("sample", own, args))

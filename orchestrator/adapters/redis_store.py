@@ -15,6 +15,7 @@ from orchestrator.adapters.redis_lookup import records
 from orchestrator.adapters.redis_records import (
     agent_args,
     chunks,
+    measured_of,
     parse_cursor,
     quotas_of,
     rate_args,
@@ -27,6 +28,7 @@ from orchestrator.adapters.redis_records import (
 from orchestrator.domain.errors import (
     AtCapacityError,
     HostDrainingError,
+    HostFullError,
     InvalidRequestError,
     SessionNotFoundError,
 )
@@ -76,6 +78,7 @@ class RedisStore:
                 keys.idempotency(request.request_key),
                 keys.owned(request.owner),
                 keys.STATS_VACANCIES,
+                keys.POOL_ARRIVALS,
                 *(keys.limit(each.name, each.digest) for each in request.counted),
             ],
             [*start_args(request), keys.reply(reply_id), self._claim_depth, *rate_args(request)],
@@ -120,6 +123,7 @@ class RedisStore:
                 keys.idempotency(request.request_key),
                 keys.owned(request.owner),
                 keys.HOSTS,
+                keys.POOL_ARRIVALS,
             ],
             [
                 session_id,
@@ -161,12 +165,13 @@ class RedisStore:
         own = [keys.session(session_id), keys.HOSTS]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
         if attempt < 0:
-            raise HostDrainingError
+            raise HostDrainingError if attempt == -1 else HostFullError
         return attempt
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
         """See ``ports.SessionStore``."""
-        args = [session_id, deadline_s, "1" if counted else "0", "no host takes new sessions", self._record_s]
+        why = "no host takes new sessions"
+        args = [session_id, deadline_s, "1" if counted else "0", why, self._record_s, full_host]
         return bool(await self._scripts.run("give_back", [keys.session(session_id), keys.HOSTS], args))
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
@@ -346,7 +351,8 @@ class RedisStore:
 
     async def counts(self, default_target: int) -> Counts:
         """See ``ports.SessionStore``."""
-        row = await self._scripts.again("counts", [keys.POOL_TARGET, keys.STATS_LAST_REFILL])
+        own = [keys.POOL_TARGET, keys.STATS_LAST_REFILL, keys.POOL_ARRIVALS, keys.POOL_DEMAND, keys.HOSTS]
+        row = await self._scripts.again("counts", own)
         by_state = dict(zip(SessionState, map(int, row[:6]), strict=True))
         pool_ready, warming, spawning, waiting = map(int, row[6:10])
         return Counts(
@@ -355,17 +361,19 @@ class RedisStore:
             warming=warming,
             spawning=spawning,
             waiting=waiting,
-            target=int(row[10] or default_target),
+            floor=int(row[10] or default_target),
             total_spawned=int(row[11]),
             total_assigned=int(row[12]),
             dead_claims=int(row[13]),
             last_refill_at=float(row[14]) if row[14] else None,
             now=float(row[15]),
+            host_room=None if row[19] == "" else int(row[19]),
+            measured=measured_of(row),
         )
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting, can_spawn = await self._scripts.again("snapshot", [keys.HOSTS])
+        ready, owned, spawning, waiting, can_spawn, room = await self._scripts.again("snapshot", [keys.HOSTS])
         return PoolSnapshot(
             ready=ready,
             owned=owned,
@@ -375,6 +383,7 @@ class RedisStore:
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,
+            host_room=None if room == "" else int(room),
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
@@ -394,19 +403,20 @@ class RedisStore:
 
     # --- the pool's size, refills, locks ---------------------------------------------------------------
 
-    async def target(self, default: int) -> int:
-        """See ``ports.SessionStore``."""
-        with translated():
-            return int(await self._client.get(keys.POOL_TARGET) or default)
-
     async def set_target(self, size: int, default: int) -> int:
         """See ``ports.SessionStore``."""
         async with self._client.pipeline() as pipe:
             pipe.set(keys.POOL_TARGET, size, get=True)
+            pipe.delete(keys.POOL_AIM)
             pipe.delete(keys.STATS_VACANCIES)  # a place that nobody is to take any more would never be filled
             with translated():
-                previous, _ = await pipe.execute()
+                previous, *_ = await pipe.execute()
         return int(previous) if previous is not None else default
+
+    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+        """See ``ports.SessionStore``."""
+        own = [keys.POOL_DEMAND, keys.POOL_AIM]
+        await self._scripts.again("note_demand", own, [f"{expected:.6f}", keep_s, target])
 
     async def refill_due(self) -> bool:
         """See ``ports.SessionStore``."""

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from contract.states import SessionState
 from orchestrator.bootstrap import Container
+from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
 from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
@@ -21,13 +22,14 @@ class Scrape(Collector):
     """One look at the store; registered for one answer and then forgotten."""
 
     counts: Counts
+    aim: Aim
     spawns: SpawnStats
     hosts: Sequence[HostView]
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
-        yield from _pool(self.counts)
+        yield from _pool(self.counts, self.aim)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
         yield from _hosts(self.hosts)
@@ -49,7 +51,8 @@ async def _look(container: Container) -> Collector:
     store = container.store
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
-        return Scrape(counts, await store.spawn_stats(), await container.hosts.hosts())
+        now = aim(counts.floor, counts.measured, container.demand)
+        return Scrape(counts, now, await store.spawn_stats(), await container.hosts.hosts())
     except (GreenroomError, TimeoutError):
         return _Away()
 
@@ -69,8 +72,11 @@ def _labelled(name: str, words: str, label: str, values: Iterable[tuple[str, flo
     return family
 
 
-def _pool(counts: Counts) -> Iterator[Metric]:
-    yield _gauge("greenroom_pool_target", "Agents that should wait.", counts.target)
+def _pool(counts: Counts, now: Aim) -> Iterator[Metric]:
+    yield _gauge("greenroom_pool_target", "Agents that should wait.", now.target)
+    yield _gauge("greenroom_pool_floor", "Agents that should wait at least, as set.", now.floor)
+    yield _gauge("greenroom_pool_start_rate", "Starts a second, over a minute.", now.rate_per_s)
+    yield _gauge("greenroom_pool_demand", "Starts a second times the p95 of spawns: agents on their way.", now.expected)
     yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
     yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)
     yield _gauge("greenroom_spawns_under_way", "All agents being started.", counts.spawning)
@@ -120,5 +126,11 @@ def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     yield _labelled("greenroom_host_draining", "Whether a host drains.", "host", draining)
     yield _labelled("greenroom_host_heartbeat_age_seconds", "Since a host's last heartbeat.", "host", age)
     yield _labelled("greenroom_host_agents", "Agents of a host.", "host", of("agents"))
+    words = "Agents that a host can have, as it measured, by what limits it."
+    capacity = GaugeMetricFamily("greenroom_host_capacity", words, labels=["host", "limit"])
+    for host in hosts:
+        limit = host.fields.get("capacity_limit", "unknown")
+        capacity.add_metric([host.host, limit], float(host.fields.get("capacity", 0)))
+    yield capacity
     words = "Mean private memory of a host's agents."
     yield _labelled("greenroom_agent_private_memory_bytes", words, "host", of("agent_private_bytes"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contract.states import SessionState
-from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolView, SessionCounts, Totals
+from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
+from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.records import Counts, HostView, QueuedUser, Sample
 from orchestrator.services.health import Report
 
@@ -30,17 +31,29 @@ def totals_view(counts: Counts) -> Totals:
 
 
 def capacity_view(counts: Counts, most: int) -> Capacity:
-    """Agents, and how many more there may be."""
-    return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))
+    """Agents, and how many more there may be: by MAX_BOTS, and by what the hosts measured."""
+    available = most - counts.agents
+    if counts.host_room is not None:
+        available = min(available, counts.host_room - counts.spawning)
+    available = max(0, available)
+    return Capacity(current=counts.agents, max=min(most, counts.agents + available), available=available)
 
 
-def pool_view(counts: Counts, most: int) -> PoolView:
+def pool_view(counts: Counts, most: int, policy: DemandPolicy) -> PoolView:
     """The pool."""
+    now = aim(counts.floor, counts.measured, policy)
     return PoolView(
-        target=counts.target,
+        target=now.target,
+        floor=now.floor,
+        demand=PoolDemand(
+            starts_per_minute=round(now.rate_per_s * 60, 2),
+            spawn_p95_s=now.spawn_p95_s,
+            expected=round(now.expected, 3),
+        ),
+        reason=now.reason,
         ready=counts.pool_ready,
         starting=counts.warming,
-        converged=counts.pool_ready == counts.target and counts.warming == 0,
+        converged=counts.pool_ready == now.target and counts.warming == 0,
         waiting=counts.waiting,
         queued=counts.queued,
         max=most,
@@ -65,6 +78,8 @@ def host_view(view: HostView) -> HostAnswer:
         agents=number("agents"),
         warm=number("warm"),
         capacity=number("capacity"),
+        capacity_limit=view.fields.get("capacity_limit") or None,
+        capacity_reason=view.fields.get("capacity_reason") or None,
         load=float(load) if load else None,
         cpus=int(cpus) if cpus else None,
         memory_total_bytes=number("memory_total_bytes"),

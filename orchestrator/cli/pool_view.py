@@ -62,15 +62,16 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 def _pool(pool: Mapping[str, Any]) -> str:
+    why = f"\n      {escape(pool['reason'])}"
     state = "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]"
     return (
         f"[bold]pool[/]  {pool['ready']} of {pool['target']} ready, {pool['starting']} starting,"
-        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}"
+        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}{why}"
     )
 
 
 def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
-    more = ("capacity", "private memory", "free memory") if wide else ()
+    more = ("capacity", "limited by", "private memory", "free memory") if wide else ()
     table = _table("host", "", "agents", "warm", *more, "heartbeat", "zygote")
     for host in hosts:
         alive = "[green]alive[/]" if host["alive"] else "[red]lost[/]"
@@ -80,7 +81,7 @@ def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
             _drain(host) or alive,
             str(host["agents"]),
             str(host["warm"]),
-            *((str(host["capacity"]), *memory) if wide else ()),
+            *((str(host["capacity"]), escape(host.get("capacityReason") or "-"), *memory) if wide else ()),
             _age(host["heartbeatAgeS"]),
             escape(host["zygote"]),
         )

@@ -113,6 +113,12 @@ class HostDrainingError(GreenroomError):
     code, status = "host_draining", 503
 
 
+class HostFullError(GreenroomError):
+    """This host has as many agents as it can have, by what it measured."""
+
+    code, status = "host_full", 503
+
+
 class BodyTooLargeError(GreenroomError):
     """A body may have 16 KiB at most."""
 

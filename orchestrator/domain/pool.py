@@ -3,7 +3,7 @@
 The two functions are total: any snapshot gives a list of actions that keeps these promises, whatever the order
 in which their effects arrive:
 
-* never more than ``max_agents`` agents (waiting, talking and starting together);
+* never more than ``max_agents`` agents (waiting, talking and starting together), nor than the hosts have room for;
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
 * ready + starting never exceeds the target, so two refills at once do not over-spawn.
 """
@@ -48,6 +48,8 @@ class PoolSnapshot:
     waiting: tuple[Waiting, ...] = ()
     can_spawn: bool = True
     """False while every host drains: whoever waits goes on waiting, and nothing is started."""
+    host_room: int | None = None
+    """Agents that the hosts can still take, as they measured, those under way not taken off. None: not known."""
 
     @property
     def agents(self) -> int:
@@ -126,14 +128,22 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     actions += [Abandon(w.session_id) for w in gone]
     if not snapshot.can_spawn:
         return actions
-    room = policy.max_agents - (snapshot.agents - given_up)
+    room = _room(snapshot, policy, given_up)
     free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
     queue = _queue(snapshot, gone={w.session_id for w in gone})
     dispatched = queue[: max(0, min(room, free_spawns))]
     actions += [Dispatch(session_id) for session_id in dispatched]
     if len(dispatched) < len(queue):
         return actions + _make_room(snapshot, policy, lacking=len(queue) - max(0, room))
-    return actions + _towards_target(snapshot, policy, used=len(dispatched) - given_up)
+    return actions + _towards_target(snapshot, policy, room - len(dispatched), used=len(dispatched) - given_up)
+
+
+def _room(snapshot: PoolSnapshot, policy: PoolPolicy, given_up: int) -> int:
+    """How many more agents there may be, by ``MAX_BOTS`` and by what the hosts measured."""
+    room = policy.max_agents - (snapshot.agents - given_up)
+    if snapshot.host_room is None:
+        return room
+    return min(room, snapshot.host_room - (len(snapshot.spawning) - given_up))
 
 
 def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
@@ -154,14 +164,13 @@ def _make_room(snapshot: PoolSnapshot, policy: PoolPolicy, lacking: int) -> list
     return [Retire(surplus)] if surplus > 0 else []
 
 
-def _towards_target(snapshot: PoolSnapshot, policy: PoolPolicy, used: int) -> list[Action]:
+def _towards_target(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, used: int) -> list[Action]:
     """Grow as far as the limits let it, or retire what is too much."""
     if snapshot.ready > policy.target:
         return [Retire(snapshot.ready - policy.target)]
     under_way = len(snapshot.spawning) + used
-    agents = snapshot.agents + used
     missing = policy.target - snapshot.ready - snapshot.warming
-    slots = min(policy.spawn_concurrency - under_way, policy.max_agents - agents)
+    slots = min(policy.spawn_concurrency - under_way, room)
     return [SpawnWarm()] * max(0, min(missing, slots))
 
 

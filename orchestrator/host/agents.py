@@ -26,6 +26,7 @@ from contract.messages import (
     Turn,
 )
 from contract.states import SessionState
+from orchestrator.domain.capacity import Capacity
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
@@ -91,6 +92,7 @@ class Agents:
         outbox: Outbox,
         background: Background,
         on_change: Callable[[], object],
+        capacity: Callable[[int], Capacity],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -102,11 +104,15 @@ class Agents:
         self._background = background
         self._on_change = on_change
         """Called when the pool may lack an agent."""
+        self._capacity = capacity
+        """How many agents there can be, with so many now."""
         self._agents: dict[str, Agent] = {}
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
         self.retiring = False
         self.draining = False
+        self.refused_one = False
+        """A spawn was sent back for lack of room: when there is some, somebody may wait for it."""
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -120,6 +126,12 @@ class Agents:
         return self._agents.get(session_id)
 
     @property
+    def count(self) -> int:
+        """Those that are, and those on their way; not those that are being ended, whose place is free."""
+        living = {agent.session_id for agent in self._agents.values() if agent.ending is None}
+        return len(living | self._forking.keys())
+
+    @property
     def are_gone(self) -> bool:
         """Whether there is none, nor one on its way."""
         return not self._agents and not self._forking
@@ -128,10 +140,8 @@ class Agents:
 
     async def spawn(self, request: Spawn) -> Spawned:
         """Have an agent in its room for this session; the one that there is already, if there is one."""
-        if self.retiring and request.session_id not in self._agents:
-            return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
-        if self.draining and not request.in_call and request.session_id not in self._agents:
-            return Spawned(ok=False, code="host_draining", reason="this host drains")
+        if refusal := self._refusal(request):
+            return refusal
         deadline = asyncio.get_running_loop().time() + request.timeout_s
         try:
             agent = await self._agent_for(request)
@@ -142,6 +152,22 @@ class Agents:
         except AgentGoneError as error:
             return Spawned(ok=False, code="agent_died", reason=str(error))
         return Spawned(ok=True, pid=agent.process.pid, startup_s=agent.startup_s)
+
+    def _refusal(self, request: Spawn) -> Spawned | None:
+        """Why none more is started here. A call that lost its agent goes on: that one's place is free."""
+        if request.session_id in self._agents:
+            return None
+        if self.retiring:
+            return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
+        if request.in_call or request.session_id in self._forking:
+            return None
+        if self.draining:
+            return Spawned(ok=False, code="host_draining", reason="this host drains")
+        room = self._capacity(self.count)
+        if self.count >= room.agents:
+            self.refused_one = True
+            return Spawned(ok=False, code="host_full", reason=f"this host has {self.count} agents; {room.reason}")
+        return None
 
     async def _agent_for(self, request: Spawn) -> Agent:
         """This session's agent, forked once however many ask at a time."""

@@ -23,13 +23,15 @@ from contract.procfs import boot_id
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.bootstrap import Container
+from orchestrator.domain.capacity import CapacityPolicy
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
+from orchestrator.host.machine import Machine
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import become_subreaper, private_bytes
+from orchestrator.host.processes import become_subreaper
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.zygote import Zygote
@@ -42,8 +44,6 @@ STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
-MEMORY_SAMPLE = 10
-"""Agents whose memory is read for the mean: reading one takes a millisecond."""
 
 
 class AlreadyRunningError(Exception):
@@ -64,7 +64,14 @@ class HostDaemon:
         self._tasks: set[asyncio.Task[object]] = set()
         self._boot_id = boot_id()
         self._started_at = time.time()
-        self._private_bytes = 0
+        self._machine = Machine(
+            CapacityPolicy(
+                settings.max_bots,
+                settings.memory_reserve_mb * 2**20,
+                agent_memory_bytes=settings.agent_memory_mb * 2**20,
+            )
+        )
+        self._had_room = True
         self._missing: set[str] = set()
         self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
         self._outbox = Outbox()
@@ -90,6 +97,7 @@ class HostDaemon:
             self._outbox,
             self._background,
             on_change=self._refill_soon,
+            capacity=self._machine.capacity,
         )
         self._drain = Drain(
             settings.host_id,
@@ -137,11 +145,21 @@ class HostDaemon:
 
     async def _beat(self) -> None:
         with suppress(StoreUnavailableError):
-            heard = await self._hosts.heartbeat(self._report(), self._settings.host_lease_s)
+            report = self._report()
+            heard = await self._hosts.heartbeat(report, self._settings.host_lease_s)
+            self._note_room(report)
             if heard.was_lost:
                 log.warning("this host was taken for lost; what was replaced meanwhile is ended")
                 self._background(self._reconcile_agents())
             await self._drain.look(heard.drain)
+
+    def _note_room(self, report: HostReport) -> None:
+        """Where there is room again, by memory or processors, somebody may wait for it."""
+        has_room = report.capacity > self._agents.count
+        if has_room and (self._agents.refused_one or not self._had_room):
+            self._agents.refused_one = False
+            self._refill_soon()
+        self._had_room = has_room
 
     async def _listen(self) -> None:
         """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
@@ -167,9 +185,10 @@ class HostDaemon:
 
     async def _housekeeping(self) -> None:
         while True:
-            pids = [agent.process.pid for agent in self._agents.all()[:MEMORY_SAMPLE]]
+            agents = [agent.process for agent in self._agents.all()]
+            in_call = [agent.process for agent in self._agents.all() if agent.phase == "active"]
             # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
-            self._private_bytes = await asyncio.to_thread(_mean_private_bytes, pids)
+            await asyncio.to_thread(self._machine.measure, agents, in_call, time.monotonic())
             await asyncio.to_thread(self._files.trim)
             await asyncio.sleep(HOUSEKEEPING_S)
 
@@ -247,16 +266,19 @@ class HostDaemon:
     def _report(self) -> HostReport:
         memory = psutil.virtual_memory()
         agents = self._agents.all()
+        capacity = self._machine.capacity(self._agents.count)
         return HostReport(
             host=self._settings.host_id,
             boot_id=self._boot_id,
             started_at=self._started_at,
             agents=len(agents),
             warm=sum(agent.phase == "ready" for agent in agents),
-            capacity=self._settings.max_bots,
+            capacity=capacity.agents,
+            capacity_limit=capacity.limit,
+            capacity_reason=capacity.reason,
             memory_total_bytes=memory.total,
             memory_available_bytes=memory.available,
-            agent_private_bytes=self._private_bytes,
+            agent_private_bytes=self._machine.agent_private_bytes,
             load1=round(os.getloadavg()[0], 2),
             cpus=os.cpu_count() or 1,
             zygote=self._zygote.status,
@@ -354,11 +376,6 @@ class HostDaemon:
             lock.close()
             raise AlreadyRunningError(f"another host daemon runs with GREENROOM_HOME={path.parent.parent}") from None
         return lock
-
-
-def _mean_private_bytes(pids: list[int]) -> int:
-    sample = [private_bytes(pid) for pid in pids]
-    return sum(sample) // len(sample) if sample else 0
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

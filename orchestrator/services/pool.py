@@ -9,11 +9,14 @@ import structlog
 
 from contract.states import SessionState
 from orchestrator.domain import pool
+from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.ports import HostRegistry, SessionStore, TaskQueue
 from orchestrator.records import Limits
 
 log = structlog.get_logger("greenroom.pool")
+
+ONLY_THE_FLOOR = DemandPolicy(cap=0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class KeepPool:
         ages: ReapAges,
         *,
         default_target: int,
+        demand: DemandPolicy = ONLY_THE_FLOOR,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -45,6 +49,7 @@ class KeepPool:
         self._limits = limits
         self._ages = ages
         self._default_target = default_target
+        self._demand = demand
 
     async def refill(self) -> list[pool.Action]:
         """Bring the pool nearer to its target; returns what was done.
@@ -52,8 +57,10 @@ class KeepPool:
         Two at once do no harm: each reservation is checked again where it is made.
         """
         await self._store.refill_begun()
-        target = await self._store.target(self._default_target)
-        policy = pool.PoolPolicy(target, self._limits.max_agents, self._limits.spawn_concurrency)
+        counts = await self._store.counts(self._default_target)
+        now = aim(counts.floor, counts.measured, self._demand)
+        await self._store.note_demand(now.expected, self._demand.delay_s, now.target)
+        policy = pool.PoolPolicy(now.target, self._limits.max_agents, self._limits.spawn_concurrency)
         snapshot = await self._store.snapshot()
         actions = pool.plan(snapshot, policy, await self._store.now())
         for action in actions:
@@ -66,7 +73,7 @@ class KeepPool:
             await self._queue.refill()
 
     async def resize(self, size: int) -> int:
-        """Set the pool's size and begin to move towards it; returns the previous size.
+        """Set the pool's floor and begin to move towards it; returns the previous one.
 
         Raises:
             InvalidRequestError: negative, or more than ``MAX_BOTS``.

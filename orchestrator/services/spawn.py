@@ -12,7 +12,7 @@ import structlog
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import GreenroomError, HostDrainingError, RoomsUnavailableError
+from orchestrator.domain.errors import GreenroomError, HostDrainingError, HostFullError, RoomsUnavailableError
 from orchestrator.domain.session import is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
 from orchestrator.services.pool import KeepPool
@@ -21,9 +21,9 @@ log = structlog.get_logger("greenroom.spawn")
 
 
 BACK_PAUSE_S = 0.05
-"""Before a spawn goes back into its queue: so a draining host's worker does not snatch it again and again."""
+"""Before a spawn goes back into its queue: so a host's worker does not snatch what it may not do again and again."""
 IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
-HOST_DRAINS = "host_draining"
+HOST_DRAINS, HOST_FULL = "host_draining", "host_full"
 HOST_AWAY = "host_unavailable"
 """A host that restarts needs some seconds: a user waits for it rather than fails."""
 HOST_BACKOFF = Backoff(base_s=0.5, cap_s=2.0, tries=14)
@@ -65,7 +65,7 @@ class SpawnAgent:
         self._backoff = backoff or Backoff()
 
     async def __call__(self, session_id: str, task: str = "") -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more, or this host drains.
+        """Make the room, have the host fork; false when nobody needs the agent any more, or this host does not take it.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
@@ -74,7 +74,7 @@ class SpawnAgent:
         """
         try:
             attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
-        except HostDrainingError:
+        except (HostDrainingError, HostFullError):
             return await self._give_back(session_id, counted=False)
         if attempt == 0:
             await self._leave_nothing(session_id)
@@ -83,8 +83,8 @@ class SpawnAgent:
         if failure is None:
             await self._pool.trigger()
             return True
-        if failure[0] == HOST_DRAINS:
-            return await self._give_back(session_id, counted=True)
+        if failure[0] in {HOST_DRAINS, HOST_FULL}:
+            return await self._give_back(session_id, counted=True, full=failure[0] == HOST_FULL)
         await self._failed(session_id, attempt, *failure)
         return False
 
@@ -110,9 +110,10 @@ class SpawnAgent:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
 
-    async def _give_back(self, session_id: str, *, counted: bool) -> bool:
+    async def _give_back(self, session_id: str, *, counted: bool, full: bool = False) -> bool:
         """Let another host do it, in the room that may have been made."""
-        again = await self._store.give_back(session_id, self._deadline_s, counted=counted)
+        host = self._host_id if full else ""
+        again = await self._store.give_back(session_id, self._deadline_s, counted=counted, full_host=host)
         session = await self._store.get(session_id)
         if again:
             await asyncio.sleep(BACK_PAUSE_S)

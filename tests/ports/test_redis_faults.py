@@ -208,7 +208,7 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "keep_timeline": lambda store, _: store.keep_timeline(warm_id(1), {"click": 0}),
     "counts": lambda store, _: store.counts(3),
     "forget": lambda store, _: store.forget(1),
-    "target": lambda store, _: store.target(3),
+    "note_demand": lambda store, _: store.note_demand(1.5, 300, 4),
     "set_target": lambda store, _: store.set_target(3, 3),
     "refill_due": lambda store, _: store.refill_due(),
     "refill_begun": lambda store, _: store.refill_begun(),

@@ -256,7 +256,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
     }
-    assert len(operations) == 22
+    assert len(operations) == 24
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue

@@ -32,8 +32,9 @@ async def test_the_pool(api: ApiUnderTest) -> None:
     await api.warm(2)
     content = (await api.client.get("/api/pool", headers=ADMIN)).json()
     assert content == {
-        "success": True, "target": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0, "queued": 0,
-        "max": 10,
+        "success": True, "target": 3, "floor": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0,
+        "queued": 0, "max": 10, "demand": {"startsPerMinute": 0.0, "spawnP95S": None, "expected": 0.0},
+        "reason": "floor 3; 0.0 starts a minute need no more",
     }  # fmt: skip
 
 
@@ -70,9 +71,36 @@ async def test_the_hosts(api: ApiUnderTest) -> None:
 
 async def test_a_host_that_does_not_tell_its_load(api: ApiUnderTest) -> None:
     await api.heartbeat("h1")
-    await api.container.client.hdel("host:h1", "load1", "cpus")
+    await api.container.client.hdel("host:h1", "load1", "cpus", "capacity_limit", "capacity_reason")
     [host] = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"]
-    assert (host["load"], host["cpus"]) == (None, None)
+    assert (host["load"], host["cpus"], host["capacityLimit"], host["capacityReason"]) == (None, None, None, None)
+
+
+async def test_how_many_agents_a_host_can_have_and_why(api: ApiUnderTest) -> None:
+    await api.heartbeat("h1", capacity=4, capacity_limit="memory", capacity_reason="memory: 600 MiB available, …")
+    [host] = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"]
+    assert (host["capacity"], host["capacityLimit"]) == (4, "memory")
+    assert host["capacityReason"] == "memory: 600 MiB available, …"
+    assert 'greenroom_host_capacity{host="h1",limit="memory"} 4.0' in (await api.client.get("/metrics")).text
+    assert (await api.client.get("/api/health")).json()["capacity"] == {"current": 0, "max": 4, "available": 4}
+
+
+async def test_many_starts_raise_the_target_and_the_pool_says_why() -> None:
+    async with api_under_test(max_bots=100, prewarm_pool_size=3) as api:
+        await api.heartbeat("h1", capacity=100)
+        await api.container.client.rpush("stats:spawnRecent", *[6.0] * 20)
+        for _ in range(30):
+            await api.start()
+        pool = (await api.client.get("/api/pool", headers=ADMIN)).json()
+        assert pool["floor"] == 3
+        assert pool["target"] > 6, "two or three are on their way: three ready beside them, with a margin"
+        assert pool["reason"].startswith(f"floor 3 + {pool['target'] - 3} for ")
+        assert pool["demand"]["spawnP95S"] == 6.0
+        assert 25 < pool["demand"]["startsPerMinute"] <= 30
+        text = (await api.client.get("/metrics")).text
+        assert f"greenroom_pool_target {float(pool['target'])}" in text
+        assert "greenroom_pool_floor 3.0" in text
+        assert 2.5 < _value(text, "greenroom_pool_demand") <= 3
 
 
 async def test_a_host_is_drained_and_put_back(api: ApiUnderTest) -> None:

@@ -101,6 +101,15 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
             id="every host drains: nothing is begun, and what is left is looked after",
         ),
         pytest.param(PoolSnapshot(5, 5, (), (waiting("a"),), False), POLICY, [], id="nor does the pool make room"),
+        pytest.param(PoolSnapshot(0, 0, host_room=2), POLICY, [SpawnWarm()] * 2, id="what the hosts have room for"),
+        pytest.param(
+            PoolSnapshot(0, 0, (spawning("a", warm=False),), host_room=2), POLICY, [SpawnWarm()],
+            id="one of the two places is taken by who is under way",
+        ),
+        pytest.param(
+            PoolSnapshot(2, 1, (), (waiting("a"),), host_room=0), POLICY, [Retire(1)],
+            id="no room on the hosts: the pool makes room for users",
+        ),
         pytest.param(PoolSnapshot(0, 30), POLICY, [], id="more than the most: nothing, and no error"),
     ],
 )  # fmt: skip
@@ -129,6 +138,7 @@ def snapshots(draw: st.DrawFn) -> PoolSnapshot:
         draw(st.integers(0, 15)),
         tuple(SpawnUnderWay(f"s{i}", *row) for i, row in enumerate(spawns)),
         tuple(Waiting(f"w{i}", *row) for i, row in enumerate(queue)),
+        host_room=draw(st.none() | st.integers(0, 15)),
     )
 
 
@@ -140,6 +150,7 @@ def test_limits_hold_for_any_snapshot(snapshot: PoolSnapshot, policy: PoolPolicy
     if begun:
         assert snapshot.agents - given_up + begun <= policy.max_agents
         assert len(snapshot.spawning) - given_up + begun <= policy.spawn_concurrency
+        assert snapshot.host_room is None or len(snapshot.spawning) - given_up + begun <= snapshot.host_room
     if kinds[SpawnWarm]:
         assert snapshot.ready + snapshot.warming + kinds[SpawnWarm] <= policy.target
     assert not (kinds[SpawnWarm] and kinds[Retire])

@@ -18,6 +18,7 @@ from contract.procfs import start_ticks
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.capacity import Capacity
 from orchestrator.host import agents as module
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
@@ -64,6 +65,7 @@ class Host:
         self.outbox = Outbox()
         self.tasks: set[asyncio.Task[object]] = set()
         self.changes = 0
+        self.most = 50
         self.agents = self.daemon()
 
     def daemon(self) -> Agents:
@@ -74,13 +76,16 @@ class Host:
         files = AgentFiles(self.folder, log_max_bytes=10_000)
         return Agents(
             settings, self.store, self.replacer, self.rooms, self.zygote, files,  # type: ignore[arg-type]
-            self.outbox, self._background, self._changed,
+            self.outbox, self._background, self._changed, self._capacity,
         )  # fmt: skip
 
     def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.create_task(coroutine)
         self.tasks.add(task)
         return task
+
+    def _capacity(self, agents: int) -> Capacity:
+        return Capacity(self.most, "memory", f"memory: none for more than {self.most}")
 
     def _changed(self) -> None:
         self.changes += 1
@@ -159,6 +164,39 @@ async def test_while_it_drains_it_forks_nobody_and_knows_whom_it_has(host: Host)
     await host.agents.end_all("x")
     await host.settle()
     assert host.agents.are_gone
+
+
+async def test_a_full_host_forks_nobody_more_but_for_a_call(host: Host) -> None:
+    host.most = 1
+    first = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await first).ok
+    assert not host.agents.refused_one
+    refused = await host.agents.spawn(spawn(warm_id(2)))
+    assert (refused.ok, refused.code) == (False, "host_full")
+    assert refused.reason == "this host has 1 agents; memory: none for more than 1"
+    assert host.agents.refused_one
+    assert (await host.agents.spawn(spawn())).ok, "the one that it has is there"
+    call = asyncio.create_task(host.agents.spawn(spawn(warm_id(3)).model_copy(update={"in_call": True})))
+    host.says_hello(warm_id(3), await forked(host, 2), "ready")
+    assert (await call).ok
+
+
+async def test_one_that_is_on_its_way_has_its_place_and_one_that_ends_has_none(host: Host) -> None:
+    host.most = 1
+    host.zygote.may.clear()
+    first = asyncio.create_task(host.agents.spawn(spawn()))
+    await asyncio.sleep(0)
+    assert (await host.agents.spawn(spawn(warm_id(2)))).code == "host_full"
+    host.zygote.may.set()
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await first).ok
+    agent = host.agents.get(warm_id(1))
+    assert agent is not None
+    ending = asyncio.create_task(host.agents.end(agent, "x"))
+    await asyncio.sleep(0)
+    assert host.agents.count == 0
+    await ending
 
 
 async def test_one_who_goes_away_does_not_take_the_others_fork_along(host: Host) -> None:

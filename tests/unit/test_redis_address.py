@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.redis_address import sentinels_of
+from orchestrator.redis_address import check_address, sentinels_of
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "rediss://:p%40ss@redis.example.com/3"])
@@ -50,12 +50,12 @@ def test_what_may_be_left_out() -> None:
 )
 def test_what_is_wrong_is_said(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        sentinels_of(url)
+        check_address(url)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_an_error_in_words(text: str) -> None:
     for url in (text, f"redis+sentinel://{text}"):
         with contextlib.suppress(ValueError):
-            found = sentinels_of(url)
+            found = sentinels_of(check_address(url))
             assert found is None or all(host and port >= 0 for host, port in found.addresses)

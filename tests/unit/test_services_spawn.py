@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -19,7 +19,17 @@ from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.spawn import HOST_BACKOFF, SpawnAgent, TryAgainError
 from tests.support.fakes import FakeLocalHost, FakeRooms, FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything
-from tests.support.records import HOST, LIMITS, agent_record, beat, cold_id, identity, start_request, warm_id
+from tests.support.records import (
+    HOST,
+    LIMITS,
+    agent_record,
+    beat,
+    cold_id,
+    host_report,
+    identity,
+    start_request,
+    warm_id,
+)
 
 OK = Spawned(ok=True, pid=1, startup_s=0.1)
 NOT = Spawned(ok=False, reason="no memory left", code="no_memory")
@@ -175,6 +185,27 @@ async def test_a_spawn_goes_back_for_another_host_and_costs_no_try(draining: Sce
         assert session is not None
         assert (session.state, session.attempts) == (SessionState.STARTING, 0)
     assert (await draining.store.spawn_stats()).failures == {}
+
+
+async def test_a_host_that_is_full_has_no_room_made_and_another_host_does_it(scene: Scene) -> None:
+    await scene.hosts.heartbeat(replace(host_report(), capacity=0), 60)
+    await beat(scene.hosts, "other")
+    assert await scene.spawn(warm_id(1)) is False
+    assert scene.queue.spawned == [(warm_id(1), False)]
+    assert (scene.rooms.made, scene.host.asked) == ([], [])
+
+
+async def test_one_that_the_host_itself_finds_too_many_waits_in_its_place(scene: Scene) -> None:
+    await beat(scene.hosts)
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    scene.host.outcomes = [Spawned(ok=False, code="host_full", reason="this host has 3 agents; memory: …")]
+    assert await scene.spawn(cold_id(1)) is False
+    assert scene.queue.spawned == [], "its only host has no room"
+    user = await scene.store.get(cold_id(1))
+    assert user is not None
+    assert (user.state, user.attempts) == (SessionState.STARTING, 0)
+    assert (await scene.store.counts(0)).waiting == 1
+    assert (await scene.store.spawn_stats()).failures == {}, "a full host is no failure"
 
 
 async def test_one_that_met_the_drain_in_its_middle_costs_no_try_either(scene: Scene) -> None:

@@ -77,6 +77,12 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.agent_limits.reconnect_grace_s == 0
 
 
+@pytest.mark.parametrize(("cap", "most"), [("", 25), ("0", 0), ("50", 50)])
+def test_how_far_arrivals_raise_the_pool(monkeypatch: pytest.MonkeyPatch, cap: str, most: int) -> None:
+    monkeypatch.setenv("POOL_CAP", cap)
+    assert load_settings().most_by_demand == most
+
+
 def test_host_id_comes_before_the_replica_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAILWAY_REPLICA_ID", "replica-1")
     monkeypatch.setenv("HOST_ID", "mine")
@@ -100,6 +106,10 @@ WRONG = [
     ("MAX_BOTS", "1.5"),
     ("PREWARM_POOL_SIZE", "-1"),
     ("PREWARM_POOL_SIZE", "51"),
+    ("POOL_CAP", "-1"),
+    ("POOL_CAP", "51"),
+    ("POOL_SCALE_DOWN_S", "-1"),
+    ("POOL_SCALE_DOWN_S", "3601"),
     ("MAX_QUEUE", "-1"),
     ("SPAWN_CONCURRENCY", "0"),
     ("SPAWN_CONCURRENCY", "65"),

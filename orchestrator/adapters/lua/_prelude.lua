@@ -1,6 +1,6 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, and OWNED_S.
+-- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S and ARRIVAL_SLOTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
@@ -74,6 +74,26 @@ local function all_drain(hosts)
   return one
 end
 
+-- Whether a host has as many agents as it can have, as it measured.
+local function is_full(host)
+  local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+  return capacity ~= nil and redis.call('SCARD', host_sessions_key(host)) >= capacity
+end
+
+-- Agents that the hosts which take spawns can still take, as each measured with its last heartbeat; spawns under way are
+-- not taken off. nil where it is not known: none is alive (one that restarts is waited for), or one does not say.
+local function hosts_room(hosts)
+  local room = nil
+  for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
+    if lease_is_fresh(host) then
+      local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+      if not capacity then return nil end
+      room = (room or 0) + math.max(0, capacity - redis.call('SCARD', host_sessions_key(host)))
+    end
+  end
+  return room
+end
+
 local function refill_is_due()
   return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
 end
@@ -83,6 +103,13 @@ end
 local function agents()
   return redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
     + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', BY_STATE.starting) - redis.call('ZCARD', POOL_WAITING)
+end
+
+-- Whether one more agent may be started.
+local function has_room(hosts, most_agents)
+  if all_drain(hosts) or agents() >= most_agents then return false end
+  local room = hosts_room(hosts)
+  return not room or redis.call('ZCARD', POOL_SPAWNING) < room
 end
 
 -- The agent of a session, one process named for ever, as one text; '' while it has none.

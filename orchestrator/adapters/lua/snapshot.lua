@@ -1,7 +1,9 @@
 -- What the plan needs, at one moment.
 -- KEYS[18] hosts
--- also     session:<id> of each spawn under way and of each waiting session, host:<id> of each host
--- Returns  {ready, owned, {id, deadline, warm, attempts, replaces, …}, {id, since, last seen, …}, 1 when a host takes spawns};
+-- also     session:<id> of each spawn under way and of each waiting session, host:<id> and
+--          host:<id>:sessions of each host
+-- Returns  {ready, owned, {id, deadline, warm, attempts, replaces, …}, {id, since, last seen, …}, 1 when a host takes spawns,
+--          agents that the hosts can still take or ''};
 --          a session whose agent is being replaced is under way and not owned
 local ready = redis.call('SCARD', POOL_READY)
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
@@ -24,4 +26,5 @@ for i = 1, #queue, 2 do
   table.insert(waiting, queue[i + 1])
   table.insert(waiting, redis.call('HGET', session_key(queue[i]), 'lastSeenAt') or queue[i + 1])
 end
-return {ready, math.max(0, owned), spawning, waiting, all_drain(KEYS[OWN + 1]) and 0 or 1}
+return {ready, math.max(0, owned), spawning, waiting, all_drain(KEYS[OWN + 1]) and 0 or 1,
+  hosts_room(KEYS[OWN + 1]) or ''}
