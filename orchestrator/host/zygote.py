@@ -118,6 +118,13 @@ class Zygote:
         theirs.close()
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
         log.info("zygote starting", pid=self._process.pid)
+        await self._hear(reader)
+        was_ready = self._ready.is_set()
+        self._died()
+        return was_ready
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        """Take its messages, until it says no more or what it says cannot be understood."""
         try:
             while line := await reader.readline():
                 self._on_message(parse_line(line))
@@ -125,9 +132,6 @@ class Zygote:
             log.warning("zygote's line broke", reason=str(error))
         except ValueError as error:  # a ProtocolError, or a line without an end
             log.exception("zygote spoke nonsense", reason=str(error)[:300])
-        was_ready = self._ready.is_set()
-        self._died()
-        return was_ready
 
     def _on_message(self, message: AnyMessage) -> None:
         match message:
