@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -150,7 +151,10 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str) -> str:
-        return _check_url(value, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
+        example = "redis://127.0.0.1:6379/0"
+        if not re.fullmatch(r"/?\d*", urlsplit(_check_url(value, ("redis", "rediss"), example)).path):
+            raise ValueError(f"should end with a database's number, as {example} does")
+        return value
 
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod
@@ -265,10 +269,12 @@ class Settings(BaseSettings):
 
 
 def _check_url(value: str, schemes: tuple[str, ...], example: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"should be an address such as {example}")
-    return value
+    # Not the parser's own words: they quote the address, which may have a password in it.
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        if parts.scheme in schemes and parts.hostname and parts.port != 0:
+            return value
+    raise ValueError(f"should be an address such as {example}")
 
 
 def _check_form(value: str, form: str, words: str) -> str:
