@@ -13,7 +13,7 @@ from contract.states import SessionState
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats, number_in
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -111,7 +111,7 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     def of(field: str) -> list[tuple[str, float]]:
-        return [(host.host, float(host.fields.get(field, 0))) for host in hosts]
+        return [(host.host, number_in(host.fields, field) or 0.0) for host in hosts]
 
     up = [(host.host, float(host.alive)) for host in hosts]
     draining = [(host.host, float(host.draining)) for host in hosts]
