@@ -26,7 +26,7 @@ import redis
 from tests.support.servers import RedisServer, wait_until
 from tests.support.system import System, running_system
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 REDIS_PASSWORD = "redis-password-rrrrrrrrrrrrrrrr"
 SECRETS = {
@@ -42,6 +42,7 @@ PRESENTED = {"mistyped key": "almost-the-key-mmmmmmmmmmmmmmmm", "mistyped token"
 """What somebody sent by mistake: nearly a secret, or another system's."""
 NOWHERE = {"GROQ_BASE_URL": "http://127.0.0.1:1/v1", "ASSEMBLY_BASE_URL": "ws://127.0.0.1:1",
            "INWORLD_BASE_URL": "http://127.0.0.1:1/", "INWORLD_WS_URL": "ws://127.0.0.1:1/"}  # fmt: skip
+RECOVERY_S = 120.0
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
 OWN_CONFIGURATION = "livekit.yaml"
 AGENTS_HAVE = {"GROQ_API_KEY", "ASSEMBLY_API_KEY", "INWORLD_API_KEY"}
@@ -193,14 +194,15 @@ def _fail(system: System, store: RedisServer, seen: Collected) -> None:
         os.kill(warm, signal.SIGKILL)
     wait_until(lambda: _failures(system, store) > 0, timeout_s=60, what="a spawn failed")
     os.kill(livekit, signal.SIGCONT)
+    system.wait_pool(2, RECOVERY_S)  # what was under way would else be queued again when its deadline has passed
 
     store.stop(signal.SIGKILL)
     _look(system, seen, "without Redis")
     seen.add("doctor without Redis", _command(system, "greenroom", "doctor"))
     store.start()
     _guard(store)
-    system.wait_healthy(60)
-    system.wait_pool(2, 60)
+    system.wait_healthy(RECOVERY_S)
+    system.wait_pool(2, RECOVERY_S)
 
 
 def _failures(system: System, store: RedisServer) -> int:
