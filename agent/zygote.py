@@ -20,7 +20,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from contract.messages import Exited, Fork, Forked, ProtocolError, ZygoteFailed, ZygoteReady, parse_line
+from contract.messages import (
+    MAX_MESSAGE_BYTES,
+    Exited,
+    Fork,
+    Forked,
+    ProtocolError,
+    ZygoteFailed,
+    ZygoteReady,
+    parse_line,
+)
 from contract.procfs import start_ticks
 
 READ_BYTES = 65_536
@@ -88,6 +97,9 @@ class Zygote:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._obey(line)
+        if len(self._buffer) > MAX_MESSAGE_BYTES:
+            sys.stderr.write("zygote: its host sends a line without an end\n")
+            return False
         return True
 
     def _obey(self, line: bytes) -> None:

@@ -9,14 +9,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
 
+MOST_WORDS_CHARS = 300
+"""Of why a message was refused: it may quote the message."""
+
 SESSION_ID_PATTERN = r"^(prewarm|session)_[0-9a-z_]{8,64}$"
 
+
+def _encodable(text: object) -> object:
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+"""Words from elsewhere. Half of a surrogate pair, of which UTF-8 has none, becomes "?": a language model's answer may
+have been cut there, and a file's name in an error need not be text."""
 SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN)]
+Pid = Annotated[int, Field(gt=0, le=4_194_304)]
+"""Linux gives no greater one."""
+Ticks = Annotated[int, Field(ge=0, lt=2**63)]
+"""Field 22 of ``/proc/<pid>/stat``: with the PID and the boot id it names one process for ever."""
+Fence = Annotated[int, Field(ge=0, lt=2**53)]
+"""Lua's numbers are exact up to there; a greater one would be the store's greatest for ever."""
+Seconds = Annotated[float, Field(ge=-1e11, le=1e11)]
+"""A time or a duration. What is beyond is none, and would make the store's sums infinite."""
 AgentPhase = Literal["joining", "ready", "assigned", "active"]
 
 
@@ -37,10 +56,11 @@ class _Message(BaseModel):
 class Assignment(BaseModel):
     """What binds at the claim: whose session it is and how its agent behaves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Not its errors either: they are logged, and a prompt is its caller's.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     session_id: SessionId
-    fence: int = Field(ge=0)
+    fence: Fence
     """Grows with every claim; an agent obeys only the highest it has seen."""
     user_id: str
     user_name: str | None = None
@@ -55,7 +75,7 @@ class Assignment(BaseModel):
 class AgentLimits(BaseModel):
     """How long an agent may go on by itself, in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     orphan_s: float = 60.0
     """Without its host for so long, it ends itself."""
@@ -77,12 +97,11 @@ class Hello(_Message):
 
     type: Literal["hello"] = "hello"
     session_id: SessionId
-    pid: int = Field(gt=0)
-    start_ticks: int = Field(ge=0)
-    """Field 22 of ``/proc/<pid>/stat``: with the PID and the boot id it names one process for ever."""
+    pid: Pid
+    start_ticks: Ticks
     phase: AgentPhase
-    created_at: float
-    startup_s: float | None = None
+    created_at: Seconds
+    startup_s: Seconds | None = None
     assignment: Assignment | None = None
 
 
@@ -90,7 +109,7 @@ class Ready(_Message):
     """agent -> host: the room accepted it."""
 
     type: Literal["ready"] = "ready"
-    startup_s: float
+    startup_s: Seconds
     """From the fork request to the room's acceptance."""
 
 
@@ -98,24 +117,24 @@ class Assigned(_Message):
     """agent -> host: the answer to ``Assign``; the hand-over is done only if it was accepted."""
 
     type: Literal["assigned"] = "assigned"
-    fence: int
+    fence: Fence
     accepted: bool
-    reason: str | None = None
+    reason: Text | None = None
 
 
 class UserJoined(_Message):
     """agent -> host: a user is in the room."""
 
     type: Literal["user_joined"] = "user_joined"
-    identity: str
-    at: float
+    identity: Text
+    at: Seconds
 
 
 class UserLeft(_Message):
     """agent -> host: no user is in the room any more."""
 
     type: Literal["user_left"] = "user_left"
-    at: float
+    at: Seconds
 
 
 class Turn(_Message):
@@ -123,10 +142,10 @@ class Turn(_Message):
 
     type: Literal["turn"] = "turn"
     role: Literal["user", "assistant"]
-    text: str = Field(max_length=16_384)
-    at: float
+    text: Text = Field(max_length=16_384)
+    at: Seconds
     interrupted: bool = False
-    latency_s: float | None = None
+    latency_s: Seconds | None = None
     """For an assistant's turn: from the end of the user's speech to the answer's first sound."""
 
 
@@ -134,7 +153,7 @@ class Leaving(_Message):
     """agent -> host: its last word, also written to its last-word file. ``ok`` false means it failed."""
 
     type: Literal["leaving"] = "leaving"
-    reason: str
+    reason: Text
     ok: bool = True
 
 
@@ -156,7 +175,7 @@ class Resumption(BaseModel):
 
     active: bool
     """Whether the user has been in the room."""
-    elapsed_s: float = Field(ge=0)
+    elapsed_s: Seconds = Field(ge=0)
     """Since the claim."""
     history: tuple[Turn, ...] = ()
     """The newest turns, oldest first: as many as fit into one message."""
@@ -191,7 +210,7 @@ class End(_Message):
     """host -> agent: leave the room and exit."""
 
     type: Literal["end"] = "end"
-    reason: str
+    reason: Text
 
 
 class Ping(_Message):
@@ -209,7 +228,7 @@ class Spawn(_Message):
 
     type: Literal["spawn"] = "spawn"
     session_id: SessionId
-    requested_at: float
+    requested_at: Seconds
     timeout_s: float = Field(default=10.0, gt=0, le=60)
     in_call: bool = False
     """A user waits in the room: its agent died. A host that drains starts this one, too."""
@@ -220,10 +239,10 @@ class Spawned(_Message):
 
     type: Literal["spawned"] = "spawned"
     ok: bool
-    reason: str | None = None
+    reason: Text | None = None
     code: str | None = None
-    pid: int | None = None
-    startup_s: float | None = None
+    pid: Pid | None = None
+    startup_s: Seconds | None = None
 
 
 class Check(_Message):
@@ -257,7 +276,7 @@ class Refused(_Message):
     """host -> anyone: that was no message I know; the connection is closed after it."""
 
     type: Literal["refused"] = "refused"
-    reason: str
+    reason: Text
 
 
 # --- host <-> zygote -----------------------------------------------------------------------------------
@@ -268,7 +287,7 @@ class Fork(_Message):
 
     type: Literal["fork"] = "fork"
     session_id: SessionId
-    requested_at: float
+    requested_at: Seconds
     livekit_url: str
     token: str
     host_socket: str
@@ -281,15 +300,15 @@ class ZygoteReady(_Message):
     """zygote -> host: everything is imported and frozen, one thread; forks may come."""
 
     type: Literal["zygote_ready"] = "zygote_ready"
-    pid: int
-    preload_s: float
+    pid: Pid
+    preload_s: Seconds
 
 
 class ZygoteFailed(_Message):
     """zygote -> host: the user's agent could not be loaded; the zygote exits after it."""
 
     type: Literal["zygote_failed"] = "zygote_failed"
-    reason: str
+    reason: Text
 
 
 class Forked(_Message):
@@ -297,16 +316,16 @@ class Forked(_Message):
 
     type: Literal["forked"] = "forked"
     session_id: SessionId
-    pid: int | None = None
-    start_ticks: int | None = None
-    error: str | None = None
+    pid: Pid | None = None
+    start_ticks: Ticks | None = None
+    error: Text | None = None
 
 
 class Exited(_Message):
     """zygote -> host: a child was reaped. ``status`` is negative for a signal, as in ``subprocess``."""
 
     type: Literal["exited"] = "exited"
-    pid: int
+    pid: Pid
     status: int
 
 
@@ -334,4 +353,4 @@ def parse_line(line: bytes) -> AnyMessage:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise ProtocolError(f"{where}: {first['msg']}") from None
+        raise ProtocolError(f"{where}: {first['msg']}"[:MOST_WORDS_CHARS]) from None

@@ -257,10 +257,13 @@ def set_up_logging(settings: Settings, program: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     as_json = settings.log_format == "json"
-    render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # Not rich's tracebacks: they show every variable's value, tokens and keys as well.
+    to_console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    render = structlog.processors.JSONRenderer() if as_json else to_console
+    traceback = structlog.processors.format_exc_info
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, render],  # type: ignore[list-item]
+        processors=[*shared, traceback, render],  # type: ignore[list-item]
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
@@ -269,7 +272,7 @@ def set_up_logging(settings: Settings, program: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,  # type: ignore[arg-type]
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, traceback, render],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

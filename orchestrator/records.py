@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -193,6 +194,23 @@ class AgentRecord:
     """Which zygote of its host forked it."""
 
 
+def number_in(fields: Mapping[str, str], name: str) -> float | None:
+    """A number in a hash; None where there is none, or what an operator wrote there is none."""
+    try:
+        number = float(fields.get(name) or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def whole_in(fields: Mapping[str, str], name: str) -> int | None:
+    """A whole number in a hash; None as with ``number_in``."""
+    try:
+        return int(fields.get(name) or "")
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True)
 class HostReport:
     """A host's heartbeat."""
@@ -245,8 +263,7 @@ class HostView:
     @property
     def suspect_at(self) -> float | None:
         """Since when its silence is looked at; by the store's clock."""
-        since = self.fields.get("suspectAt")
-        return float(since) if since else None
+        return number_in(self.fields, "suspectAt")
 
     @property
     def heard(self) -> str:

@@ -8,13 +8,15 @@ the password are the servers'; ``?sentinel_password=…`` is the sentinels' own.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 SENTINEL_PORT = 26379
-SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss")
 EXAMPLE = "redis://127.0.0.1:6379/0 or redis+sentinel://:password@one:26379,two:26379/mymaster/0"
+WRONG = f"should be an address such as {EXAMPLE}"
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,13 @@ def check_address(url: str) -> str:
     Raises:
         ValueError: it is not; the message says how one looks.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.netloc:
-        raise ValueError(f"should be an address such as {EXAMPLE}")
-    if sentinels_of(url) is None and not parts.hostname:
-        raise ValueError(f"should be an address such as {EXAMPLE}")
+    if sentinels_of(url) is not None:
+        return url
+    parts = _split(url)
+    if parts.scheme not in SCHEMES or not parts.hostname or not _has_port(parts):
+        raise ValueError(WRONG)
+    if not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError(f"should end with a database's number, as {EXAMPLE} does")
     return url
 
 
@@ -84,9 +88,11 @@ def sentinels_of(url: str) -> Sentinels | None:
     Raises:
         ValueError: it names sentinels, but not as it should; the message says how.
     """
-    parts = urlsplit(url)
-    if not parts.scheme.endswith("+sentinel"):
+    parts = _split(url)
+    if parts.scheme not in ("redis+sentinel", "rediss+sentinel"):
         return None
+    if not parts.netloc:
+        raise ValueError(WRONG)
     who, _, hosts = parts.netloc.rpartition("@")
     user, _, password = who.partition(":")
     service, _, db = parts.path.strip("/").partition("/")
@@ -103,8 +109,21 @@ def sentinels_of(url: str) -> Sentinels | None:
     )
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # not the parser's own words: they quote the address, which may have a password in it
+        raise ValueError(WRONG) from None
+
+
+def _has_port(parts: SplitResult) -> bool:
+    with suppress(ValueError):
+        return parts.port != 0
+    return False
+
+
 def _host_and_port(text: str) -> tuple[str, int]:
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/]+)(?::(\d{1,5}))?", text)
     if found is None:
-        raise ValueError(f"{text!r} should be a sentinel's host:port")
+        raise ValueError("each sentinel should be host:port, with a comma between two")
     return found[1].strip("[]"), int(found[2] or SENTINEL_PORT)

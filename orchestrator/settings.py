@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -283,10 +284,12 @@ class Settings(BaseSettings):
 
 
 def _check_url(value: str, schemes: tuple[str, ...], example: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"should be an address such as {example}")
-    return value
+    # Not the parser's own words: they quote the address, which may have a password in it.
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        if parts.scheme in schemes and parts.hostname and parts.port != 0:
+            return value
+    raise ValueError(f"should be an address such as {example}")
 
 
 def _check_form(value: str, form: str, words: str) -> str:

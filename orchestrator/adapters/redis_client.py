@@ -55,6 +55,7 @@ def connect(url: str, *, max_connections: int = 256) -> Client:
         # While it listens for a cluster's maintenance, redis-py sends on connections that it knows to be closed.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         "decode_responses": True,
+        "encoding_errors": "replace",  # one value that is no text must not hide all others
     }
     sentinels = sentinels_of(url)
     if sentinels is None:

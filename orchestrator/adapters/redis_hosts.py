@@ -11,7 +11,7 @@ from typing import Any
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
-from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView
+from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView, number_in
 
 KEPT_S = 86_400
 KEPT_DRAINING_S = 604_800
@@ -36,7 +36,8 @@ class RedisHosts:
         own = [keys.host(report.host), keys.HOSTS]
         args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
         now, draining, since, by, lost = await self._scripts.again("heartbeat", own, args)
-        order = DrainOrder(max(0.0, float(now) - float(since)), by == "stop") if draining == "1" else None
+        for_s = float(now) - (number_in({"since": since}, "since") or float(now))
+        order = DrainOrder(max(0.0, for_s), by == "stop") if draining == "1" else None
         return Heard(was_lost=lost == "1", drain=order)
 
     async def suspect(self, host: str, heard: str) -> None:
@@ -140,16 +141,15 @@ class RedisHosts:
 
 
 def _view(host: str, fields: Mapping[str, str], sessions: int, now: float) -> HostView:
-    alive = float(fields.get("leaseUntil", 0)) > now
+    alive = (number_in(fields, "leaseUntil") or 0.0) > now
     draining = fields.get("draining") == "1"
-    since = fields.get("drainingSince")
     return HostView(
         host=host,
         alive=alive,
-        heartbeat_age_s=round(max(0.0, now - float(fields.get("heartbeatAt", 0))), 3),
+        heartbeat_age_s=round(max(0.0, now - (number_in(fields, "heartbeatAt") or 0.0)), 3),
         draining=draining,
         fields=fields,
-        draining_since=float(since) if draining and since else None,
+        draining_since=number_in(fields, "drainingSince") if draining else None,
         drained=draining and sessions == 0 and (not alive or fields.get("drained") == "True"),
     )
 

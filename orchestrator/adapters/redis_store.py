@@ -22,8 +22,11 @@ from orchestrator.adapters.redis_records import (
     replayed,
     session_of,
     start_args,
+    state_of,
+    target_of,
     too_many,
     too_many_at_once,
+    turns_of,
 )
 from orchestrator.domain.errors import (
     AtCapacityError,
@@ -51,6 +54,8 @@ from orchestrator.records import (
     Session,
     SpawnStats,
     StartRequest,
+    number_in,
+    whole_in,
 )
 
 TURNS_KEPT = 400
@@ -235,7 +240,7 @@ class RedisStore:
             [keys.session(session_id)],
             [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from), whose],
         )
-        return Finished(changed == "1", SessionState(previous) if previous else None, host or None)
+        return Finished(changed == "1", state_of(previous), host or None)
 
     async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
         """See ``ports.SessionStore``."""
@@ -278,7 +283,7 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         with translated():
             kept = await self._client.lrange(keys.turns(session_id), 0, -1)
-        return [Turn.model_validate_json(line) for line in kept]
+        return turns_of(kept)
 
     async def seen(self, session_id: str) -> None:
         """See ``ports.SessionStore``."""
@@ -310,10 +315,8 @@ class RedisStore:
                 return await pipe.execute()
 
         fields, spawning, waiting, under_way = await again(read)
-        if not fields.get("status"):
-            return None
         session = session_of(session_id, fields)
-        if session.state is not SessionState.STARTING:
+        if session is None or session.state is not SessionState.STARTING:
             return session
         if spawning is not None:
             return replace(session, queue_position=spawning + 1)
@@ -361,13 +364,13 @@ class RedisStore:
             warming=warming,
             spawning=spawning,
             waiting=waiting,
-            floor=int(row[10] or default_target),
+            floor=target_of(row[10], default_target),
             total_spawned=int(row[11]),
             total_assigned=int(row[12]),
             dead_claims=int(row[13]),
-            last_refill_at=float(row[14]) if row[14] else None,
+            last_refill_at=number_in({"at": row[14]}, "at"),
             now=float(row[15]),
-            host_room=None if row[19] == "" else int(row[19]),
+            host_room=whole_in({"room": row[19]}, "room"),
             measured=measured_of(row),
         )
 
@@ -411,7 +414,7 @@ class RedisStore:
             pipe.delete(keys.STATS_VACANCIES)  # a place that nobody is to take any more would never be filled
             with translated():
                 previous, *_ = await pipe.execute()
-        return int(previous) if previous is not None else default
+        return target_of(previous, default)
 
     async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
         """See ``ports.SessionStore``."""

@@ -14,7 +14,7 @@ from orchestrator.bootstrap import Container
 from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats, number_in
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -117,7 +117,7 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     def of(field: str) -> list[tuple[str, float]]:
-        return [(host.host, float(host.fields.get(field, 0))) for host in hosts]
+        return [(host.host, number_in(host.fields, field) or 0.0) for host in hosts]
 
     up = [(host.host, float(host.alive)) for host in hosts]
     draining = [(host.host, float(host.draining)) for host in hosts]
@@ -130,7 +130,7 @@ def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     capacity = GaugeMetricFamily("greenroom_host_capacity", words, labels=["host", "limit"])
     for host in hosts:
         limit = host.fields.get("capacity_limit", "unknown")
-        capacity.add_metric([host.host, limit], float(host.fields.get("capacity", 0)))
+        capacity.add_metric([host.host, limit], number_in(host.fields, "capacity") or 0.0)
     yield capacity
     words = "Mean private memory of a host's agents."
     yield _labelled("greenroom_agent_private_memory_bytes", words, "host", of("agent_private_bytes"))

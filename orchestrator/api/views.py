@@ -6,7 +6,7 @@ from contract.states import SessionState
 from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
 from orchestrator.domain.demand import DemandPolicy, aim
-from orchestrator.records import Counts, HostView, QueuedUser, Sample
+from orchestrator.records import Counts, HostView, QueuedUser, Sample, number_in, whole_in
 from orchestrator.services.health import Report
 
 
@@ -64,9 +64,8 @@ def host_view(view: HostView) -> HostAnswer:
     """A host, by its last heartbeat."""
 
     def number(name: str) -> int:
-        return int(view.fields.get(name) or 0)
+        return whole_in(view.fields, name) or 0
 
-    started_at, load, cpus = (view.fields.get(name) for name in ("started_at", "load1", "cpus"))
     return HostAnswer(
         host=view.host,
         alive=view.alive,
@@ -74,14 +73,14 @@ def host_view(view: HostView) -> HostAnswer:
         draining_since=view.draining_since,
         drained=view.drained,
         heartbeat_age_s=view.heartbeat_age_s,
-        started_at=float(started_at) if started_at else None,
+        started_at=number_in(view.fields, "started_at"),
         agents=number("agents"),
         warm=number("warm"),
         capacity=number("capacity"),
         capacity_limit=view.fields.get("capacity_limit") or None,
         capacity_reason=view.fields.get("capacity_reason") or None,
-        load=float(load) if load else None,
-        cpus=int(cpus) if cpus else None,
+        load=number_in(view.fields, "load1"),
+        cpus=whole_in(view.fields, "cpus"),
         memory_total_bytes=number("memory_total_bytes"),
         memory_available_bytes=number("memory_available_bytes"),
         agent_private_bytes=number("agent_private_bytes"),

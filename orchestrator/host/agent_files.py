@@ -10,22 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
+from contract.messages import Pid, SessionId, Ticks
 from contract.procfs import boot_id
 from orchestrator.host.processes import ProcessId
 
 LOGS_KEPT = 500
 LOGS_KEPT_S = 86_400
 TAIL_BYTES = 256 * 1024
+WORD_BYTES = 16 * 1024
+"""A last word is one line; the file is an agent's, and whatever runs in it may have written there."""
+REASON_CHARS = 500
 
 
 @dataclass(frozen=True)
 class Identity:
     """One agent's process, as written when it was forked."""
 
-    session_id: str
-    pid: int
-    start_ticks: int
+    session_id: SessionId
+    pid: Pid
+    start_ticks: Ticks
     boot_id: str
     created_at: float
     generation: str = ""
@@ -93,8 +98,9 @@ class AgentFiles:
         """Remove what names a dead agent; returns its last word. Its log stays."""
         word = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(self.last_word_path(session_id).read_text())
-            word = LastWord(str(content["reason"]), bool(content["ok"]))
+            with self.last_word_path(session_id).open("rb") as file:
+                content = _json(file.read(WORD_BYTES))
+            word = LastWord(str(content["reason"])[:REASON_CHARS], bool(content["ok"]))
         self.last_word_path(session_id).unlink(missing_ok=True)
         (self._agents / f"{session_id}.json").unlink(missing_ok=True)
         return word
@@ -141,7 +147,16 @@ def _changed_at(path: Path) -> float:
 
 def _structured(row: str) -> dict[str, Any]:
     with suppress(ValueError):
-        line = json.loads(row)
+        line = _json(row)
         if isinstance(line, dict):
             return line
     return {"stream": "native", "message": row[:8000]}
+
+
+def _json(text: str | bytes) -> Any:
+    """Strictly: the standard library's parser lets through what no answer can hold, and recurses as deep as it is told.
+
+    Raises:
+        ValueError: it is not JSON, or has NaN, an infinity, half of a surrogate pair, or too many levels.
+    """
+    return from_json(text, allow_inf_nan=False)

@@ -213,8 +213,8 @@ class HostDaemon:
                         await self._beat()
                 case other:
                     log.warning("unknown command", type=other)
-        except (KeyError, ValueError) as error:
-            log.warning("command not understood", reason=str(error))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            log.warning("command not understood", reason=f"{type(error).__name__}: {error}"[:300])
         except StoreUnavailableError:
             log.warning("command not answered: the store is away", type=command.get("type"))
 

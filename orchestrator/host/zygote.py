@@ -186,16 +186,20 @@ class Zygote:
         else:
             self._current = child
             self._is_ready(child)
+        await self._hear(child.reader, child)
+        was_ready = self.generation == child.generation
+        self._died()
+        return was_ready
+
+    async def _hear(self, reader: asyncio.StreamReader, child: _Process) -> None:
+        """Take its messages, until it says no more or what it says cannot be understood."""
         try:
-            while line := await child.reader.readline():
+            while line := await reader.readline():
                 self._on_message(child, parse_line(line))
         except OSError as error:
             log.warning("zygote's line broke", reason=str(error))
         except ValueError as error:  # a ProtocolError, or a line without an end
             log.exception("zygote spoke nonsense", reason=str(error)[:300])
-        was_ready = self.generation == child.generation
-        self._died()
-        return was_ready
 
     def _is_ready(self, child: _Process) -> None:
         self.status, self.generation = "ready", child.generation

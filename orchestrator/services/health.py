@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.ports import HostRegistry, Rooms, SessionStore
-from orchestrator.records import Counts, HostView
+from orchestrator.records import Counts, HostView, whole_in
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def _able(hosts: Sequence[HostView]) -> Part:
 
 def _has_agents(host: HostView) -> bool:
     """Whether it can start an agent, or has one waiting while its zygote comes back."""
-    return host.fields.get("zygote", "ready") == "ready" or int(host.fields.get("warm", 0)) > 0
+    return host.fields.get("zygote", "ready") == "ready" or (whole_in(host.fields, "warm") or 0) > 0
 
 
 def _beat(counts: Counts) -> Part:

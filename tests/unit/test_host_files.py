@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.procfs import boot_id
 from orchestrator.host import agent_files
@@ -156,3 +159,48 @@ def test_a_text_with_an_unusual_line_end_is_one_line(files: AgentFiles) -> None:
     line = {"message": "one\u2028and\x85the same\x0cline"}
     files.log_path(warm_id(1)).write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
     assert files.lines(warm_id(1), 5) == [line]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 50_000, b'{"reason": "\\ud800", "ok": true}', b'{"reason": NaN, "ok": 1}', b"\x00", b'"x"', b"7" * 20_000],
+    ids=["deep", "half a character", "no number", "no text", "no object", "long"],
+)
+def test_a_last_word_that_cannot_be_read_is_none(files: AgentFiles, content: bytes) -> None:
+    files.last_word_path(warm_id(1)).write_bytes(content)
+    assert files.forget(warm_id(1)) is None
+    assert not files.last_word_path(warm_id(1)).exists()
+
+
+def test_of_a_long_last_word_its_beginning_is_kept(files: AgentFiles) -> None:
+    files.last_word_path(warm_id(1)).write_text(json.dumps({"reason": "x" * 10_000, "ok": False}))
+    assert files.forget(warm_id(1)) == LastWord("x" * 500, ok=False)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40, 1.5])
+def test_a_note_of_a_process_that_there_cannot_be_is_a_spoilt_one(
+    files: AgentFiles, tmp_path: Path, pid: float
+) -> None:
+    note = files.remember(warm_id(1), PROCESS, 1.0)
+    path = tmp_path / "host" / "agents" / f"{warm_id(1)}.json"
+    path.write_text(json.dumps(asdict(note) | {"pid": pid}))
+    assert files.remembered() == []
+    assert not path.exists()
+
+
+@given(st.binary(max_size=300))
+def test_any_last_word_note_and_log_can_be_looked_at(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = AgentFiles(Path(folder), log_max_bytes=MAX_BYTES)
+        files.last_word_path(warm_id(1)).write_bytes(content)
+        (Path(folder) / "agents" / f"{warm_id(2)}.json").write_bytes(content)
+        files.log_path(warm_id(1)).write_bytes(content)
+        files.remembered()
+        files.forget(warm_id(1))
+        json.dumps(files.lines(warm_id(1), 50), allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("row", ["[" * 50_000, '{"a": NaN}', '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}", "[1]"])
+def test_a_line_that_no_answer_can_hold_is_told_as_text(files: AgentFiles, row: str) -> None:
+    files.log_path(warm_id(1)).write_text(f'{{"message": "first"}}\n{row}\n')
+    assert files.lines(warm_id(1), 5) == [{"message": "first"}, {"stream": "native", "message": row[:8000]}]

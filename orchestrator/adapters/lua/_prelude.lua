@@ -25,10 +25,15 @@ local function push(list, value, most)
   if redis.call('LPUSH', list, value) > most then redis.call('LTRIM', list, 0, most - 1) end
 end
 
+-- The greatest fence so far; what cannot be one, whoever wrote it, is none.
+local function last_fence()
+  local last = tonumber(redis.call('GET', STATS_FENCE)) or 0
+  return last < 2^53 and last or 0
+end
+
 -- Greater than every fence before, also when Redis came back from an append-only file that lacks its last second.
 local function next_fence()
-  local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
-  local fence = string.format('%.0f', math.max(last + 1, TIME[1] * 1000000 + TIME[2]))
+  local fence = string.format('%.0f', math.max(last_fence() + 1, TIME[1] * 1000000 + TIME[2]))
   redis.call('SET', STATS_FENCE, fence)
   return fence
 end
@@ -57,7 +62,7 @@ end
 -- A warm agent's lease is its host's: it is handed out only while that is fresh.
 local function lease_is_fresh(host)
   local lease = redis.call('HMGET', host_key(host), 'leaseUntil', 'draining')
-  return lease[1] and tonumber(lease[1]) > NOW and lease[2] ~= '1'
+  return (tonumber(lease[1]) or 0) > NOW and lease[2] ~= '1'
 end
 
 local function drains(host)
@@ -74,9 +79,15 @@ local function all_drain(hosts)
   return one
 end
 
+-- How many agents a host can have, as it said last; nil where it says nothing, or what cannot be.
+local function capacity_of(host)
+  local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+  if capacity and capacity >= 0 and capacity < 1000000 then return capacity end
+end
+
 -- Whether a host has as many agents as it can have, as it measured.
 local function is_full(host)
-  local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+  local capacity = capacity_of(host)
   return capacity ~= nil and redis.call('SCARD', host_sessions_key(host)) >= capacity
 end
 
@@ -86,7 +97,7 @@ local function hosts_room(hosts)
   local room = nil
   for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
     if lease_is_fresh(host) then
-      local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+      local capacity = capacity_of(host)
       if not capacity then return nil end
       room = (room or 0) + math.max(0, capacity - redis.call('SCARD', host_sessions_key(host)))
     end
@@ -155,7 +166,7 @@ end
 local function replace(id, from, reason, code, most, begin_s, record_s, counters)
   local key = session_key(id)
   local s = redis.call('HMGET', key, 'replacements', 'replaced', 'host')
-  local before = tonumber(s[1] or '0')
+  local before = tonumber(s[1]) or 0
   if before >= most then
     if before > 0 then reason = reason .. '; its agent was replaced ' .. before .. ' times before' end
     finish(id, from, 'failed', reason, code, record_s)

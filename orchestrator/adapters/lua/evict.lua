@@ -6,7 +6,7 @@ local id, fence, reason, record_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local s = redis.call('HMGET', KEYS[OWN + 1], 'status', 'fence', 'replacements')
 if redis.call('HGET', KEYS[OWN + 2], 'session') == id then redis.call('HDEL', KEYS[OWN + 2], 'session', 'kind') end
 -- Its agent may have died and be replaced since the claim, which raised the fence: nobody waits for that session.
-local same = s[2] == fence or (s[3] and tonumber(s[2]) > tonumber(fence))
+local same = s[2] == fence or (s[3] and (tonumber(s[2]) or 0) > tonumber(fence))
 if s[1] ~= 'assigned' or not same then return 0 end
 redis.call('INCR', STATS_DEAD_CLAIMS)
 finish(id, 'assigned', 'failed', reason, 'agent_unresponsive', record_s)

@@ -20,8 +20,7 @@ end
 
 local function know_claim()
   redis.call('HSET', key, 'fence', fence, 'userId', user, 'userName', name, 'assignment', assignment)
-  local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
-  if tonumber(fence) > last then redis.call('SET', STATS_FENCE, fence) end
+  if tonumber(fence) > last_fence() then redis.call('SET', STATS_FENCE, fence) end
   changed(id)
 end
 
@@ -61,7 +60,8 @@ local s = redis.call('HMGET', key, 'status', 'host', 'replacements', 'userId', '
 local status, user_id, known_fence, settings = s[1], s[4], s[5], s[6]
 local replaces = s[3] and '1' or ''
 local refused, accepted = {'0', '', '', ''}, {'1', '', '', ''}
-if not status then
+-- What has no state, or none that there is, is as if it were not there: the agents are the truth.
+if not BY_STATE[status] then
   -- Redis came back empty while a call's agent was being replaced: whose call it was, nobody knows, and it must not become
   -- another user's.
   if for_call and state == 'ready' then return refused end
@@ -76,7 +76,7 @@ if who ~= own then
   -- The fence grew with each replacement. Who holds a greater one came after the agent that is known (the store lost its
   -- last second); who holds a smaller one was replaced.
   local in_call = status == 'assigned' or status == 'active'
-  local held, known = tonumber(fence) or 0, tonumber(known_fence or '0')
+  local held, known = tonumber(fence) or 0, tonumber(known_fence) or 0
   if own ~= '' and not (in_call and held > known) then return refused end
   if own == '' and in_call and state ~= 'ready' and held < known then return refused end
   if s[2] and s[2] ~= host then redis.call('SREM', host_sessions_key(s[2]), id) end

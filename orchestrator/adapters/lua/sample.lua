@@ -46,7 +46,7 @@ local function warm_rate()
 end
 
 local ready, warming = redis.call('SCARD', POOL_READY), redis.call('SCARD', POOL_WARMING)
-local target = tonumber(redis.call('GET', KEYS[OWN + 8]) or redis.call('GET', KEYS[OWN + 7]) or ARGV[3])
+local target = tonumber(redis.call('GET', KEYS[OWN + 8])) or tonumber(redis.call('GET', KEYS[OWN + 7])) or tonumber(ARGV[3])
 -- No place is empty: what is left here is of agents that were not replaced, as the pool was made smaller.
 if ready >= target and warming == 0 then redis.call('DEL', vacancies) end
 
