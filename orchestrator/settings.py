@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     """Starts that may wait for capacity at ``MAX_BOTS``; one more is refused."""
     spawn_concurrency: int = Field(default=4, ge=1, le=64)
     spawn_timeout_s: float = Field(default=10.0, gt=0, le=45)
+    spawn_breaker_failures: int = Field(default=5, ge=1, le=1000)
+    """Spawns that fail in a row; then none is begun for a while."""
+    spawn_breaker_max_open_s: float = Field(default=60.0, gt=0, le=200)
+    """The longest such while; below the broker's visibility time-out, for a refill waits in a worker for so long."""
     warm_max_age_s: float = Field(default=3600.0, gt=0)
     """A waiting agent older than this is replaced by a fresh one."""
 

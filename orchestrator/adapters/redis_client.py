@@ -103,7 +103,11 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
 
 
-USES = {"claim": ("_limits",), "reserve_cold": ("_limits",)}
+USES = {
+    "claim": ("_limits",),
+    "reserve_cold": ("_limits", "_breaker"),
+    **dict.fromkeys(("reserve_warm", "dispatch", "begin_spawn", "snapshot"), ("_breaker",)),
+}
 """What is put before a script, after the prelude."""
 
 

@@ -23,8 +23,10 @@ from orchestrator.adapters.redis_records import (
     start_args,
     too_many,
     too_many_at_once,
+    unavailable,
 )
 from orchestrator.domain.errors import (
+    AgentsUnavailableError,
     AtCapacityError,
     HostDrainingError,
     InvalidRequestError,
@@ -54,6 +56,9 @@ from orchestrator.records import (
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
+BREAKER = keys.breaker(keys.DEFAULT_KIND)
+NOT_NOW = -2
+"""What ``begin_spawn`` answers while the breaker is open."""
 
 
 class RedisStore:
@@ -120,6 +125,7 @@ class RedisStore:
                 keys.idempotency(request.request_key),
                 keys.owned(request.owner),
                 keys.HOSTS,
+                BREAKER,
             ],
             [
                 session_id,
@@ -135,6 +141,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["unavailable", reason, retry_s]:
+                raise unavailable(reason, int(retry_s))
             case ["crowded"]:
                 raise too_many_at_once(request)
         return replayed(reply)
@@ -144,12 +152,14 @@ class RedisStore:
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("reserve_warm", own, args))
 
     async def dispatch(self, session_id: str, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("dispatch", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("dispatch", own, args))
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """See ``ports.SessionStore``."""
@@ -158,11 +168,19 @@ class RedisStore:
     async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """See ``ports.SessionStore``."""
         # Sent again it counts two tries at worst.
-        own = [keys.session(session_id), keys.HOSTS]
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
+        if attempt == NOT_NOW:
+            raise AgentsUnavailableError
         if attempt < 0:
             raise HostDrainingError
         return attempt
+
+    async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """See ``ports.SessionStore``."""
+        to = SessionState.FAILED if failed else SessionState.ENDED
+        args = [session_id, str(to), reason, self._record_s]
+        return bool(await self._scripts.again("hold_spawn", [keys.session(session_id), BREAKER], args))
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
         """See ``ports.SessionStore``."""
@@ -365,7 +383,8 @@ class RedisStore:
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting, can_spawn = await self._scripts.again("snapshot", [keys.HOSTS])
+        reply = await self._scripts.again("snapshot", [keys.HOSTS, BREAKER])
+        ready, owned, spawning, waiting, can_spawn, may_begin = reply
         return PoolSnapshot(
             ready=ready,
             owned=owned,
@@ -375,6 +394,7 @@ class RedisStore:
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,
+            may_begin=None if may_begin < 0 else may_begin,
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:

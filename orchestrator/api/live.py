@@ -166,9 +166,7 @@ def _overview(view: View, most: int) -> OverviewEvent:
     report, counts = view.report, view.report.counts
     return OverviewEvent(
         at=time.time() if counts is None else counts.now,
-        health=OverviewHealth(
-            status="healthy" if report.healthy else "unhealthy", reason=report.reason, parts=parts_view(report)
-        ),
+        health=OverviewHealth(status=report.status, reason=report.reason, parts=parts_view(report.parts)),
         pool=counts and pool_view(counts, most),
         sessions=counts and sessions_view(counts),
         capacity=counts and capacity_view(counts, most),

@@ -9,11 +9,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 from orchestrator.bootstrap import Container
+from orchestrator.domain.breaker import Phase
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, SpawnStats
+
+BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -23,6 +27,7 @@ class Scrape(Collector):
     counts: Counts
     spawns: SpawnStats
     hosts: Sequence[HostView]
+    breaker: BreakerView
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -30,6 +35,7 @@ class Scrape(Collector):
         yield from _pool(self.counts)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
+        yield _breaker(self.breaker)
         yield from _hosts(self.hosts)
 
 
@@ -49,7 +55,8 @@ async def _look(container: Container) -> Collector:
     store = container.store
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
-        return Scrape(counts, await store.spawn_stats(), await container.hosts.hosts())
+        spawns, hosts = await store.spawn_stats(), await container.hosts.hosts()
+        return Scrape(counts, spawns, hosts, await container.breakers.look(DEFAULT_KIND))
     except (GreenroomError, TimeoutError):
         return _Away()
 
@@ -107,6 +114,11 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     for reason, number in sorted(spawns.replacements.items()):
         replaced.add_metric([reason], number)
     yield replaced
+
+
+def _breaker(view: BreakerView) -> Metric:
+    words = "Whether spawns are tried: 0 yes (closed), 1 one at a time (half-open), 2 no (open)."
+    return _labelled("greenroom_spawn_breaker_state", words, "kind", [(DEFAULT_KIND, BREAKER_STATES[view.phase])])
 
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:

@@ -5,7 +5,8 @@ in which their effects arrive:
 
 * never more than ``max_agents`` agents (waiting, talking and starting together);
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
-* ready + starting never exceeds the target, so two refills at once do not over-spawn.
+* ready + starting never exceeds the target, so two refills at once do not over-spawn;
+* no more is begun than the spawn breaker lets, and the one try that it lets may exceed the target.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class PoolSnapshot:
     waiting: tuple[Waiting, ...] = ()
     can_spawn: bool = True
     """False while every host drains: whoever waits goes on waiting, and nothing is started."""
+    may_begin: int | None = None
+    """Spawns that the breaker lets begin: none, one try, or (None) any number."""
 
     @property
     def agents(self) -> int:
@@ -124,8 +127,10 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     given_up = sum(spawn.attempts >= policy.spawn_tries for spawn in overdue)
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    if not snapshot.can_spawn:
+    if not snapshot.can_spawn or snapshot.may_begin == 0:
         return actions
+    if snapshot.may_begin is not None:
+        return actions + _one_try(snapshot, policy, given_up)
     room = policy.max_agents - (snapshot.agents - given_up)
     free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
     queue = _queue(snapshot, gone={w.session_id for w in gone})
@@ -140,6 +145,13 @@ def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
     if spawn.attempts < policy.spawn_tries:
         return Respawn(spawn.session_id)
     return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries")
+
+
+def _one_try(snapshot: PoolSnapshot, policy: PoolPolicy, given_up: int) -> list[Action]:
+    """Spawns failed, and one is tried: for the pool, also if that lacks none, so that it costs no user's tries."""
+    under_way = len(snapshot.spawning) - given_up
+    full = snapshot.agents - given_up >= policy.max_agents or under_way >= policy.spawn_concurrency
+    return [] if full else [SpawnWarm()]
 
 
 def _queue(snapshot: PoolSnapshot, gone: set[str]) -> list[str]:
