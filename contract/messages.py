@@ -53,7 +53,7 @@ class Assignment(BaseModel):
 
 
 class AgentLimits(BaseModel):
-    """How long an agent may go on by itself, in seconds."""
+    """How long an agent may go on by itself, and what it may use up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,6 +67,10 @@ class AgentLimits(BaseModel):
     """Assigned or active with nothing said for so long, it ends itself."""
     frozen_s: float = 8.0
     """One that stood still for so long dies the moment it would go on: its session may be another agent's by then."""
+    memory_mb: int = 2048
+    open_files: int = 1024
+    nice: int = 5
+    """Added to its niceness, from 0 to 19."""
 
 
 # --- agent -> host -------------------------------------------------------------------------------------
@@ -84,6 +88,8 @@ class Hello(_Message):
     created_at: float
     startup_s: float | None = None
     assignment: Assignment | None = None
+    proof: str = ""
+    """``Fork.proof``: a process that its host does not know is believed with it, and for this session alone."""
 
 
 class Ready(_Message):
@@ -144,6 +150,8 @@ class Pong(_Message):
     type: Literal["pong"] = "pong"
     seq: int
     in_room: bool
+    private_bytes: int = 0
+    """Its private memory, by its own account: a hidden process's host may not look."""
 
 
 # --- host -> agent -------------------------------------------------------------------------------------
@@ -160,6 +168,16 @@ class Resumption(BaseModel):
     """Since the claim."""
     history: tuple[Turn, ...] = ()
     """The newest turns, oldest first: as many as fit into one message."""
+
+
+class Admit(_Message):
+    """host -> agent: the way into your room; the answer to a ``Hello`` of one that is joining.
+
+    It does not come with the fork: what went through the zygote's memory is in that of every later agent.
+    """
+
+    type: Literal["admit"] = "admit"
+    token: str
 
 
 class Assign(_Message):
@@ -270,11 +288,12 @@ class Fork(_Message):
     session_id: SessionId
     requested_at: float
     livekit_url: str
-    token: str
     host_socket: str
     log_path: str
     last_word_path: str
     limits: AgentLimits
+    proof: str = ""
+    """Shows its host that it is this session's agent; made from a key that only the host has."""
 
 
 class ZygoteReady(_Message):
@@ -312,7 +331,7 @@ class Exited(_Message):
 
 AnyMessage = Annotated[
     Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
-    | Assign | End | Ping
+    | Admit | Assign | End | Ping
     | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
     | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,
     Field(discriminator="type"),

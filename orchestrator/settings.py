@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -31,6 +33,20 @@ SHORTEST_KEY = 16
 
 SHORTEST_FROZEN_S = 2.0
 """A busy machine may keep an agent waiting for less."""
+
+SECRETS = frozenset({
+    "REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS",
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER",
+})  # fmt: skip
+"""No agent is given these."""
+
+AGENT_VARIABLES = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME",
+    "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "GREENROOM_HOME", "HOST_ID", "LOG_LEVEL", "AGENT", "AGENT_*", "ASSEMBLY_*", "GROQ_*", "INWORLD_*",
+)  # fmt: skip
+"""What agents are given of the environment: names, and patterns with ``*``."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -100,6 +116,15 @@ class Settings(BaseSettings):
     agent: str = "agent.assistant:assistant"
     """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
     zygote_module: str = "agent.zygote"
+    agent_env: CommaList = ()
+    """More environment variables that agents are given, by name or pattern (``OPENAI_*``)."""
+    agent_user: str | None = None
+    """The user that agents run as; None for the host's own."""
+    agent_memory_mb: int = Field(default=2048, ge=256)
+    """Some 150 of these an agent shares with the zygote."""
+    agent_open_files: int = Field(default=1024, ge=64, le=1_000_000)
+    agent_processes: int = Field(default=64, ge=1, le=10_000)
+    agent_nice: int = Field(default=5, ge=0, le=19)
     host_lease_s: float = Field(default=5.0, gt=0)
     """A host whose heartbeat is older hands out no agent."""
     heartbeat_s: float = Field(default=1.0, gt=0)
@@ -144,7 +169,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("api_keys", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys", "allowed_origins", "trusted_proxies", "agent_env", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -209,6 +234,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {value!r}") from None
         return values
 
+    @field_validator("agent_env")
+    @classmethod
+    def _no_secret_of_ours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            _check_form(value, r"[A-Za-z_*][A-Za-z0-9_*]*", "names of variables, or patterns such as OPENAI_*")
+            if value.upper() in SECRETS:
+                raise ValueError(f"{value} is the orchestrator's own, and no agent is given it")
+        return values
+
     @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
     @classmethod
     def _below_a_week(cls, value: float) -> float:
@@ -237,7 +271,7 @@ class Settings(BaseSettings):
 
     @property
     def agent_limits(self) -> AgentLimits:
-        """What each agent is told about its own ends."""
+        """What each agent is told about its own ends, and what it may use up."""
         return AgentLimits(
             orphan_s=self.agent_orphan_s,
             reconnect_grace_s=self.reconnect_grace_s,
@@ -245,6 +279,9 @@ class Settings(BaseSettings):
             max_idle_s=self.inactive_timeout_s,
             # Before the host can be taken for lost, which is that long after its last heartbeat.
             frozen_s=max(SHORTEST_FROZEN_S, 0.8 * self.host_lost_s),
+            memory_mb=self.agent_memory_mb,
+            open_files=self.agent_open_files,
+            nice=self.agent_nice,
         )
 
     @property
@@ -316,7 +353,15 @@ def current_settings() -> Settings:
     return load_settings()
 
 
-def agent_environment() -> dict[str, str]:
-    """What the zygote and its agents inherit: none of the orchestrator's secrets."""
-    hidden = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"}
-    return {name: value for name, value in os.environ.items() if name not in hidden}
+def agent_environment(more: Sequence[str] = ()) -> dict[str, str]:
+    """What the zygote and its agents inherit: what programs need on this machine, providers' keys, and ``more``.
+
+    Args:
+        more: names, and patterns with ``*``. None of the orchestrator's own secrets is given, whatever they say.
+    """
+    wanted = (*AGENT_VARIABLES, *more)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in SECRETS and any(fnmatchcase(name, pattern) for pattern in wanted)
+    }

@@ -12,24 +12,28 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
 import structlog
 
 from contract.messages import Assignment
-from contract.procfs import boot_id
+from contract.prctl import become_subreaper
+from contract.procfs import boot_id, private_bytes
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.bootstrap import Container
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import become_subreaper, private_bytes
+from orchestrator.host.peers import Strangers
 from orchestrator.host.server import HostServer
+from orchestrator.host.watch import Bounds, overruns
 from orchestrator.host.zygote import Zygote, ZygoteCommand
 from orchestrator.records import HostReply, HostReport
 from orchestrator.settings import agent_environment
@@ -46,6 +50,9 @@ ZYGOTE_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # an arena for each of LiveKit's threads costs an agent 2 MB more
 }
+THREADS_EACH = 128
+"""For each of ``MAX_BOTS``: the kernel counts a user's threads as processes, and an agent in a call has some thirty."""
+WATCH_S = 2.0
 MEMORY_SAMPLE = 10
 """Agents whose memory is read for the mean: reading one takes a millisecond."""
 
@@ -70,10 +77,24 @@ class HostDaemon:
         self._started_at = time.time()
         self._private_bytes = 0
         self._missing: set[str] = set()
-        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
+        user = AgentUser.find(settings.agent_user) if settings.agent_user else None
+        gid = user.gid if user else None
+        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
         self._outbox = Outbox()
-        environment = agent_environment() | ZYGOTE_ENVIRONMENT
-        command = ZygoteCommand(settings.zygote_module, settings.agent, environment)
+        environment = agent_environment(settings.agent_env) | ZYGOTE_ENVIRONMENT
+        if user is not None:
+            environment |= user.environment
+            settings.greenroom_home.chmod(settings.greenroom_home.stat().st_mode | 0o011)  # to go through, not to list
+            user.check([Path.cwd(), settings.host_dir], environment)
+        command = ZygoteCommand(
+            settings.zygote_module,
+            settings.agent,
+            environment,
+            home=str(settings.greenroom_home.absolute()),
+            user=user,
+            processes=settings.max_bots * THREADS_EACH,
+        )
+        self._bounds = Bounds(settings.agent_memory_mb, settings.agent_processes)
         # Forks are possible from then on: the pool need not wait for the clock.
         self._zygote = Zygote(command, self._exited, on_ready=self._refill_soon)
         self._agents = Agents(
@@ -104,7 +125,8 @@ class HostDaemon:
             on_undrained=self._refill_soon,
         )
         self._leaving = asyncio.Event()
-        self._server = HostServer(settings.host_socket, self._agents, self._retire)
+        strangers = Strangers(self._agents.pids, user.uid if user else None)
+        self._server = HostServer(settings.host_socket, self._agents, self._retire, strangers, gid)
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -125,7 +147,7 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._leave(),
+            self._reconcile(), self._housekeeping(), self._watch(), self._leave(),
         ]  # fmt: skip
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
@@ -171,11 +193,18 @@ class HostDaemon:
 
     async def _housekeeping(self) -> None:
         while True:
-            pids = [agent.process.pid for agent in self._agents.all()[:MEMORY_SAMPLE]]
+            sample = [(agent.process.pid, agent.private_bytes) for agent in self._agents.all()[:MEMORY_SAMPLE]]
             # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
-            self._private_bytes = await asyncio.to_thread(_mean_private_bytes, pids)
+            self._private_bytes = await asyncio.to_thread(_mean_private_bytes, sample)
             await asyncio.to_thread(self._files.trim)
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            agents = {agent.process.pid: agent for agent in self._agents.all() if agent.ending is None}
+            for pid, reason in (await asyncio.to_thread(overruns, agents, self._bounds)).items():
+                self._background(self._agents.stop(agents[pid], reason))
 
     # --- commands --------------------------------------------------------------------------------------
 
@@ -354,9 +383,10 @@ class HostDaemon:
         return lock
 
 
-def _mean_private_bytes(pids: list[int]) -> int:
-    sample = [private_bytes(pid) for pid in pids]
-    return sum(sample) // len(sample) if sample else 0
+def _mean_private_bytes(sample: list[tuple[int, int]]) -> int:
+    """Of these agents, each with what it said itself: that counts where the kernel does not let this process look."""
+    found = [private_bytes(pid) or own for pid, own in sample]
+    return sum(found) // len(found) if found else 0
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

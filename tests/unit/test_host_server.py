@@ -82,6 +82,15 @@ class FakeAgents:
         self.news.append(turn.text)
 
 
+class FakeStrangers:
+    """Whoever asks is one, or is none."""
+
+    all = False
+
+    def include(self, peer: object) -> bool:
+        return self.all
+
+
 class Line:
     """A client's connection."""
 
@@ -109,7 +118,9 @@ class Fixture:
         self.path = folder / "host.sock"
         self.agents = FakeAgents()
         self.retired = 0
-        self.server = HostServer(self.path, self.agents, self._retire)  # type: ignore[arg-type]
+        # This process is the test's worker, too.
+        self.strangers = FakeStrangers()
+        self.server = HostServer(self.path, self.agents, self._retire, self.strangers)  # type: ignore[arg-type]
 
     def _retire(self) -> None:
         self.retired += 1
@@ -367,3 +378,15 @@ def test_no_bytes_stop_the_server(lines: list[bytes], ended: bool) -> None:
         asyncio.run(send_them(folder))
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("request_", [SPAWN, Check(), Retire()], ids=["spawn", "check", "retire"])
+async def test_what_an_agent_asks_is_refused(host: Fixture, request_: AnyMessage) -> None:
+    host.strangers.all = True
+    async with host.line() as line:
+        line.send(request_)
+        refused = await line.receive()
+    assert isinstance(refused, Refused)
+    assert refused.reason == f"{request_.type} is not for agents to ask"  # type: ignore[attr-defined]
+    assert host.retired == 0
+    host.strangers.all = False
