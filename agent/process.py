@@ -21,6 +21,7 @@ from agent.host_link import HostLink
 from agent.loading import AgentFactory
 from agent.logs import redirect
 from contract.messages import (
+    Admit,
     AgentPhase,
     AnyMessage,
     Assign,
@@ -38,7 +39,7 @@ from contract.messages import (
     UserJoined,
     UserLeft,
 )
-from contract.procfs import start_ticks
+from contract.procfs import private_bytes, start_ticks
 
 log = logging.getLogger("greenroom.agent")
 
@@ -64,9 +65,9 @@ def run_agent(fork: Fork, factory: AgentFactory) -> int:
     """Live the session through; returns the process's exit code (0, or 1 when something broke)."""
     redirect(fork.log_path)
     word = asyncio.run(_live(fork, factory))
-    temporary = Path(fork.last_word_path + ".tmp")
-    temporary.write_text(json.dumps({"reason": word.reason, "ok": word.ok}))
-    temporary.rename(fork.last_word_path)
+    # Written in place: an agent that runs as another user may write this file, and make none. Its host reads it
+    # when the agent is dead, and takes half a word for none.
+    Path(fork.last_word_path).write_text(json.dumps({"reason": word.reason, "ok": word.ok}))
     return 0 if word.ok else 1
 
 
@@ -86,6 +87,7 @@ class AgentProcess:
         self._room = rtc.Room()
         self._link = HostLink(fork.host_socket, self._hello, self._on_message)
         self._end: asyncio.Future[LastWord] = asyncio.get_running_loop().create_future()
+        self._token: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._phase: AgentPhase = "joining"
         self._created_at = time.time()
         self._startup_s: float | None = None
@@ -115,7 +117,7 @@ class AgentProcess:
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_disconnected", self._on_participant)
         async with asyncio.timeout(JOIN_TIMEOUT_S):
-            await self._room.connect(self._fork.livekit_url, self._fork.token)
+            await self._room.connect(self._fork.livekit_url, await self._token)
         self._startup_s = time.time() - self._fork.requested_at
         self._phase = "ready"
         self._link.send(Ready(startup_s=self._startup_s))
@@ -159,16 +161,21 @@ class AgentProcess:
             created_at=self._created_at,
             startup_s=self._startup_s,
             assignment=self._assignment,
+            proof=self._fork.proof,
         )
 
     async def _on_message(self, message: AnyMessage) -> None:
         match message:
+            case Admit():
+                if not self._token.done():  # a host that came back says it again
+                    self._token.set_result(message.token)
             case Assign():
                 self._assign(message)
             case End():
                 self._finish(LastWord(message.reason))
             case Ping():
-                self._link.send(Pong(seq=message.seq, in_room=self._room.isconnected()))
+                in_room = self._room.isconnected()
+                self._link.send(Pong(seq=message.seq, in_room=in_room, private_bytes=private_bytes("self")))
             case _:
                 log.warning("unexpected message", extra={"type": message.type})
 

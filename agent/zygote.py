@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from agent.confine import confine, limit_processes
 from contract.messages import (
     MAX_MESSAGE_BYTES,
     Exited,
@@ -30,6 +31,7 @@ from contract.messages import (
     ZygoteReady,
     parse_line,
 )
+from contract.prctl import hide
 from contract.procfs import start_ticks
 
 READ_BYTES = 65_536
@@ -40,9 +42,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--fd", type=int, required=True)
     arguments.add_argument("--agent", required=True)
+    arguments.add_argument("--processes", type=int, default=0, help="of this user at most, all agents' together")
+    arguments.add_argument("--home", help="tells a machine's zygotes apart, for who looks at them")
     options = arguments.parse_args()
     host = socket.socket(fileno=options.fd)
     host.set_inheritable(False)
+    hide()
+    if options.processes:
+        limit_processes(options.processes)
     started = time.monotonic()
     # Before anything is imported, so that no collection dirties pages which the agents share.
     gc.disable()
@@ -129,7 +136,7 @@ class Zygote:
             self._host.close()
             os.close(self._wake_r)
             os.close(self._wake_w)
-            Path("/proc/self/comm").write_text("greenroom-agent")
+            confine(request.limits)
             gc.enable()
             code = self._run_agent(request, self._factory)
         except BaseException as error:

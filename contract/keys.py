@@ -34,6 +34,9 @@ host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host'
 host:<id>:commands      stream  ~1000      claim, finish, API,         that host
                                            rollout
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
+breaker:<name>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
+                                           changed it; Lua: the try    health, metrics
+                                           (fields: ``BREAKER_FIELDS``)
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
 user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
                                            finish (Lua)                a user has, where that is limited
@@ -147,6 +150,17 @@ HOST_FIELDS = {
     "drainingBy": "operator, or stop: then its next daemon takes it back",
 }
 
+BREAKER_FIELDS = {
+    "failures": "spawns that failed in a row, while it is closed",
+    "opened": "how often it opened in a row; 0 while it is closed",
+    "since": "the first of these at",
+    "openUntil": "nothing is begun before",
+    "code": "of the failure that opened it",
+    "reason": "the same, in words",
+    "tryId": "the session whose spawn is the one try, half-open",
+    "tryUntil": "another one may be tried after",
+    "version": "grows with each change: a change that was decided on an older state is not made",
+}
 
 ROLLOUT_FIELDS = {
     "id": "which one",
@@ -201,6 +215,15 @@ def reply(request_id: str) -> str:
 def idempotency(digest: str) -> str:
     """What one start request was answered."""
     return f"idem:{digest}"
+
+
+DEFAULT_KIND = "default"
+"""The one kind of agent that there is."""
+
+
+def breaker(name: str) -> str:
+    """Whether spawns of one kind of agent are tried."""
+    return f"breaker:{name}"
 
 
 def limit(name: str, digest: str) -> str:

@@ -73,7 +73,7 @@ class Assignment(BaseModel):
 
 
 class AgentLimits(BaseModel):
-    """How long an agent may go on by itself, in seconds."""
+    """How long an agent may go on by itself, and what it may use up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -87,6 +87,10 @@ class AgentLimits(BaseModel):
     """Assigned or active with nothing said for so long, it ends itself."""
     frozen_s: float = 8.0
     """One that stood still for so long dies the moment it would go on: its session may be another agent's by then."""
+    memory_mb: int = 2048
+    open_files: int = 1024
+    nice: int = 5
+    """Added to its niceness, from 0 to 19."""
 
 
 # --- agent -> host -------------------------------------------------------------------------------------
@@ -103,6 +107,8 @@ class Hello(_Message):
     created_at: Seconds
     startup_s: Seconds | None = None
     assignment: Assignment | None = None
+    proof: str = ""
+    """``Fork.proof``: a process that its host does not know is believed with it, and for this session alone."""
 
 
 class Ready(_Message):
@@ -163,6 +169,8 @@ class Pong(_Message):
     type: Literal["pong"] = "pong"
     seq: int
     in_room: bool
+    private_bytes: int = 0
+    """Its private memory, by its own account: a hidden process's host may not look."""
 
 
 # --- host -> agent -------------------------------------------------------------------------------------
@@ -179,6 +187,16 @@ class Resumption(BaseModel):
     """Since the claim."""
     history: tuple[Turn, ...] = ()
     """The newest turns, oldest first: as many as fit into one message."""
+
+
+class Admit(_Message):
+    """host -> agent: the way into your room; the answer to a ``Hello`` of one that is joining.
+
+    It does not come with the fork: what went through the zygote's memory is in that of every later agent.
+    """
+
+    type: Literal["admit"] = "admit"
+    token: str
 
 
 class Assign(_Message):
@@ -289,11 +307,12 @@ class Fork(_Message):
     session_id: SessionId
     requested_at: Seconds
     livekit_url: str
-    token: str
     host_socket: str
     log_path: str
     last_word_path: str
     limits: AgentLimits
+    proof: str = ""
+    """Shows its host that it is this session's agent; made from a key that only the host has."""
 
 
 class ZygoteReady(_Message):
@@ -331,7 +350,7 @@ class Exited(_Message):
 
 AnyMessage = Annotated[
     Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
-    | Assign | End | Ping
+    | Admit | Assign | End | Ping
     | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
     | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,
     Field(discriminator="type"),

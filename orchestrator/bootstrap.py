@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.adapters.local_host import UnixHost
+from orchestrator.adapters.redis_breakers import RedisBreakers
 from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
@@ -19,10 +21,12 @@ from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.breaker import BreakerPolicy
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.hosts import LossPolicy
 from orchestrator.ports import TaskQueue
 from orchestrator.records import Limits, ReplaceRule
+from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.drain import DrainHost
 from orchestrator.services.health import Health
 from orchestrator.services.overview import Overview
@@ -60,6 +64,11 @@ class Container:
     def hosts(self) -> RedisHosts:
         """Hosts through Redis."""
         return RedisHosts(self.client)
+
+    @cached_property
+    def breakers(self) -> RedisBreakers:
+        """Whether spawns are tried."""
+        return RedisBreakers(self.client)
 
     @cached_property
     def lookup(self) -> RedisLookup:
@@ -185,7 +194,12 @@ class Container:
     def health(self) -> Health:
         """Whether every part is up."""
         return Health(
-            self.store, self.hosts, self.rooms, default_target=self.settings.prewarm_pool_size, clock=time.monotonic
+            self.store,
+            self.hosts,
+            self.rooms,
+            self.breakers,
+            default_target=self.settings.prewarm_pool_size,
+            clock=time.monotonic,
         )
 
     @cached_property
@@ -206,6 +220,14 @@ class Container:
         return Overview(self.health, self.lookup, self.statistics)
 
     @cached_property
+    def breaker(self) -> SpawnBreaker:
+        """Stops a storm of spawns that fail."""
+        s = self.settings
+        base_s = min(BreakerPolicy.base_s, s.spawn_breaker_max_open_s)
+        policy = BreakerPolicy(s.spawn_breaker_failures, base_s, s.spawn_breaker_max_open_s)
+        return SpawnBreaker(self.breakers, self.queue, policy, DEFAULT_KIND)
+
+    @cached_property
     def spawner(self) -> SpawnAgent:
         """Have agents started on this machine."""
         return SpawnAgent(
@@ -214,6 +236,7 @@ class Container:
             self.local_host,
             self.pool,
             self.queue,
+            self.breaker,
             host_id=self.settings.host_id,
             timeout_s=self.settings.spawn_timeout_s,
             deadline_s=self.limits.spawn_deadline_s,

@@ -8,12 +8,14 @@ from typing import Protocol
 
 from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
+from orchestrator.domain.breaker import Breaker
 from orchestrator.domain.pool import Aging, PoolSnapshot
 from orchestrator.domain.rollout import RolloutView
 from orchestrator.records import (
     AgentIdentity,
     AgentRecord,
     Answered,
+    BreakerView,
     Claimed,
     Counts,
     Death,
@@ -71,6 +73,7 @@ class SessionStore(Protocol):
         """Make a ``starting`` session for a caller.
 
         Raises:
+            AgentsUnavailableError: spawns keep failing, and none is begun.
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the key was used with another body.
             RateLimitedError: this user has as many sessions as one may have.
@@ -92,6 +95,13 @@ class SessionStore(Protocol):
         Raises:
             HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
             HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
+            AgentsUnavailableError: spawns keep failing, and this one is not begun; a call's is.
+        """
+
+    async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """Have a user's session wait in its place while spawns keep failing, and end (or fail) one for the pool.
+
+        Returns false when it is a call's, whose tries go on, or nobody needs it any more.
         """
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
@@ -205,6 +215,16 @@ class SessionStore(Protocol):
 
     async def ping(self) -> None:
         """Raises ``StoreUnavailableError`` when the store is away."""
+
+
+class Breakers(Protocol):
+    """Whether spawns are tried, by name. Every method raises ``StoreUnavailableError``."""
+
+    async def look(self, name: str) -> BreakerView:
+        """What it is now."""
+
+    async def change(self, name: str, version: int, after: Breaker) -> bool:
+        """Have it be ``after``; false when it is not of this version any more."""
 
 
 class Lookup(Protocol):
@@ -353,8 +373,8 @@ class TaskQueue(Protocol):
     async def spawn(self, session_id: str, *, urgent: bool) -> None:
         """Queue one spawn; urgent ones go before all others."""
 
-    async def refill(self) -> None:
-        """Queue one refill."""
+    async def refill(self, *, delay_s: float = 0.0) -> None:
+        """Queue one refill, for now or for a little later."""
 
     async def check_host(self, host: str) -> None:
         """Queue a health check on that host's own queue."""

@@ -10,6 +10,7 @@ from typing import Literal
 
 from contract.messages import Assignment
 from contract.states import SessionState
+from orchestrator.domain.breaker import Breaker, Phase
 from orchestrator.domain.demand import Measured
 from orchestrator.domain.limits import Counted, Quota
 
@@ -338,6 +339,20 @@ class Counts:
     def queued(self) -> int:
         """Users who wait for an agent: those whose own is being started, and those who wait for capacity."""
         return max(0, self.by_state[SessionState.STARTING] - self.warming)
+
+
+@dataclass(frozen=True)
+class BreakerView:
+    """The spawn breaker as the store has it."""
+
+    breaker: Breaker
+    version: int
+    now: float
+
+    @property
+    def phase(self) -> Phase:
+        """What may be begun."""
+        return self.breaker.phase(self.now)
 
 
 SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -35,6 +36,20 @@ SHORTEST_KEY = 16
 
 SHORTEST_FROZEN_S = 2.0
 """A busy machine may keep an agent waiting for less."""
+
+SECRETS = frozenset({
+    "REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS",
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER",
+})  # fmt: skip
+"""No agent is given these."""
+
+AGENT_VARIABLES = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME",
+    "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "GREENROOM_HOME", "HOST_ID", "LOG_LEVEL", "AGENT", "AGENT_*", "ASSEMBLY_*", "GROQ_*", "INWORLD_*",
+)  # fmt: skip
+"""What agents are given of the environment: names, and patterns with ``*``."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -84,6 +99,10 @@ class Settings(BaseSettings):
     """Starts that may wait for capacity at ``MAX_BOTS``; one more is refused."""
     spawn_concurrency: int = Field(default=4, ge=1, le=64)
     spawn_timeout_s: float = Field(default=10.0, gt=0, le=45)
+    spawn_breaker_failures: int = Field(default=5, ge=1, le=1000)
+    """Spawns that fail in a row; then none is begun for a while."""
+    spawn_breaker_max_open_s: float = Field(default=60.0, gt=0, le=200)
+    """The longest such while; below the broker's visibility time-out, for a refill waits in a worker for so long."""
     warm_max_age_s: float = Field(default=3600.0, gt=0)
     """A waiting agent older than this is replaced by a fresh one."""
 
@@ -104,6 +123,15 @@ class Settings(BaseSettings):
     agent: str = "agent.assistant:assistant"
     """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
     zygote_module: str = "agent.zygote"
+    agent_env: CommaList = ()
+    """More environment variables that agents are given, by name or pattern (``OPENAI_*``)."""
+    agent_user: str | None = None
+    """The user that agents run as; None for the host's own."""
+    agent_memory_mb: int = Field(default=2048, ge=256)
+    """Some 150 of these an agent shares with the zygote."""
+    agent_open_files: int = Field(default=1024, ge=64, le=1_000_000)
+    agent_processes: int = Field(default=64, ge=1, le=10_000)
+    agent_nice: int = Field(default=5, ge=0, le=19)
     host_lease_s: float = Field(default=5.0, gt=0)
     """A host whose heartbeat is older hands out no agent."""
     heartbeat_s: float = Field(default=1.0, gt=0)
@@ -115,7 +143,7 @@ class Settings(BaseSettings):
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
     memory_reserve_mb: int = Field(default=512, ge=0)
     """Memory (MiB) of its machine that a host leaves free."""
-    agent_memory_mb: int = Field(default=40, ge=1)
+    call_memory_mb: int = Field(default=40, ge=1)
     """Private memory (MiB) of an agent in a call, until it was measured."""
     drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
     """A call that is not over by then is ended, when its host drains."""
@@ -152,7 +180,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("api_keys", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys", "allowed_origins", "trusted_proxies", "agent_env", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -217,6 +245,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {value!r}") from None
         return values
 
+    @field_validator("agent_env")
+    @classmethod
+    def _no_secret_of_ours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            _check_form(value, r"[A-Za-z_*][A-Za-z0-9_*]*", "names of variables, or patterns such as OPENAI_*")
+            if value.upper() in SECRETS:
+                raise ValueError(f"{value} is the orchestrator's own, and no agent is given it")
+        return values
+
     @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
     @classmethod
     def _below_a_week(cls, value: float) -> float:
@@ -247,7 +284,7 @@ class Settings(BaseSettings):
 
     @property
     def agent_limits(self) -> AgentLimits:
-        """What each agent is told about its own ends."""
+        """What each agent is told about its own ends, and what it may use up."""
         return AgentLimits(
             orphan_s=self.agent_orphan_s,
             reconnect_grace_s=self.reconnect_grace_s,
@@ -255,6 +292,9 @@ class Settings(BaseSettings):
             max_idle_s=self.inactive_timeout_s,
             # Before the host can be taken for lost, which is that long after its last heartbeat.
             frozen_s=max(SHORTEST_FROZEN_S, 0.8 * self.host_lost_s),
+            memory_mb=self.agent_memory_mb,
+            open_files=self.agent_open_files,
+            nice=self.agent_nice,
         )
 
     @property
@@ -333,7 +373,19 @@ def current_settings() -> Settings:
     return load_settings()
 
 
-def agent_environment(changed: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """What the zygote and its agents inherit: none of the orchestrator's secrets. ``changed`` goes first."""
-    hidden = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"}
-    return {name: value for name, value in (os.environ | changed).items() if name not in hidden}
+def agent_environment(
+    more: Sequence[str] = (), changed: Mapping[str, str] = MappingProxyType({}), gone: Collection[str] = ()
+) -> dict[str, str]:
+    """What the zygote and its agents inherit: what programs need on this machine, providers' keys, and ``more``.
+
+    Args:
+        more: names, and patterns with ``*``. None of the orchestrator's own secrets is given, whatever they say.
+        changed: what goes before this process's environment.
+        gone: names that are in this process's environment, and are not to be.
+    """
+    wanted = (*AGENT_VARIABLES, *more)
+    return {
+        name: value
+        for name, value in (os.environ | changed).items()
+        if name.upper() not in SECRETS and name not in gone and any(fnmatchcase(name, pattern) for pattern in wanted)
+    }

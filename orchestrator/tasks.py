@@ -13,6 +13,7 @@ import structlog
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
+from contract.prctl import hide
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import let_sockets_close
 from orchestrator.bootstrap import Container, build, set_up_logging
@@ -23,6 +24,7 @@ from orchestrator.settings import SettingsError, current_settings
 T = TypeVar("T")
 log = structlog.get_logger("greenroom.worker")
 
+hide()  # from agents, which run others' code: what is forked here is hidden as well
 try:
     settings = current_settings()
 except SettingsError as error:

@@ -56,9 +56,10 @@ class CeleryQueue:
         """See ``ports.TaskQueue``."""
         await self._send(SPAWN_TASK, args=[session_id], queue=SPAWN_QUEUE if urgent else REFILL_QUEUE)
 
-    async def refill(self) -> None:
+    async def refill(self, *, delay_s: float = 0.0) -> None:
         """See ``ports.TaskQueue``."""
-        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=REFILL_EXPIRES_S)
+        later = {"countdown": delay_s} if delay_s else {}
+        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=delay_s + REFILL_EXPIRES_S, **later)
 
     async def check_host(self, host: str) -> None:
         """See ``ports.TaskQueue``."""

@@ -125,9 +125,10 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
 
 USES = {
     "claim": ("_limits", "_arrivals"),
-    "reserve_cold": ("_limits", "_arrivals"),
+    "reserve_cold": ("_limits", "_arrivals", "_breaker"),
     "rollout_look": ("_rollout",),
     "rollout_recycle": ("_rollout",),
+    **dict.fromkeys(("reserve_warm", "dispatch", "begin_spawn", "snapshot"), ("_breaker",)),
 }
 """What is put before a script, after the prelude."""
 

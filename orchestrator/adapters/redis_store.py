@@ -27,8 +27,10 @@ from orchestrator.adapters.redis_records import (
     too_many,
     too_many_at_once,
     turns_of,
+    unavailable,
 )
 from orchestrator.domain.errors import (
+    AgentsUnavailableError,
     AtCapacityError,
     HostDrainingError,
     HostFullError,
@@ -55,12 +57,14 @@ from orchestrator.records import (
     SpawnStats,
     StartRequest,
     number_in,
-    whole_in,
 )
 
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
+BREAKER = keys.breaker(keys.DEFAULT_KIND)
+NOT_NOW = -3
+"""What ``begin_spawn`` answers while the breaker is open."""
 
 
 class RedisStore:
@@ -129,6 +133,7 @@ class RedisStore:
                 keys.owned(request.owner),
                 keys.HOSTS,
                 keys.POOL_ARRIVALS,
+                BREAKER,
             ],
             [
                 session_id,
@@ -144,6 +149,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["unavailable", reason, retry_s]:
+                raise unavailable(reason, int(retry_s))
             case ["crowded"]:
                 raise too_many_at_once(request)
         return replayed(reply)
@@ -153,12 +160,14 @@ class RedisStore:
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("reserve_warm", own, args))
 
     async def dispatch(self, session_id: str, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("dispatch", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("dispatch", own, args))
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """See ``ports.SessionStore``."""
@@ -167,11 +176,19 @@ class RedisStore:
     async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """See ``ports.SessionStore``."""
         # Sent again it counts two tries at worst.
-        own = [keys.session(session_id), keys.HOSTS]
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
+        if attempt == NOT_NOW:
+            raise AgentsUnavailableError
         if attempt < 0:
             raise HostDrainingError if attempt == -1 else HostFullError
         return attempt
+
+    async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """See ``ports.SessionStore``."""
+        to = SessionState.FAILED if failed else SessionState.ENDED
+        args = [session_id, str(to), reason, self._record_s]
+        return bool(await self._scripts.again("hold_spawn", [keys.session(session_id), BREAKER], args))
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
         """See ``ports.SessionStore``."""
@@ -370,13 +387,14 @@ class RedisStore:
             dead_claims=int(row[13]),
             last_refill_at=number_in({"at": row[14]}, "at"),
             now=float(row[15]),
-            host_room=whole_in({"room": row[19]}, "room"),
+            host_room=None if row[19] == "" else int(row[19]),
             measured=measured_of(row),
         )
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting, can_spawn, room = await self._scripts.again("snapshot", [keys.HOSTS])
+        reply = await self._scripts.again("snapshot", [keys.HOSTS, BREAKER])
+        ready, owned, spawning, waiting, can_spawn, room, may_begin = reply
         return PoolSnapshot(
             ready=ready,
             owned=owned,
@@ -387,6 +405,7 @@ class RedisStore:
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,
             host_room=None if room == "" else int(room),
+            may_begin=None if may_begin < 0 else may_begin,
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:

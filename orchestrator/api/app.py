@@ -13,6 +13,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from contract.prctl import hide
 from orchestrator.api import (
     console,
     docs,
@@ -119,6 +120,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _from_environment() -> Container:
+    hide()  # from agents, which run others' code
     try:
         settings = current_settings()
     except SettingsError as error:

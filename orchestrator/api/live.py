@@ -168,9 +168,7 @@ def _overview(view: View, container: Container) -> OverviewEvent:
     most = container.settings.max_bots
     return OverviewEvent(
         at=time.time() if counts is None else counts.now,
-        health=OverviewHealth(
-            status="healthy" if report.healthy else "unhealthy", reason=report.reason, parts=parts_view(report)
-        ),
+        health=OverviewHealth(status=report.status, reason=report.reason, parts=parts_view(report.parts)),
         pool=counts and pool_view(counts, most, container.demand),
         sessions=counts and sessions_view(counts),
         capacity=counts and capacity_view(counts, most),

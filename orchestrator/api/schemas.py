@@ -246,7 +246,7 @@ class HealthAnswer(Part):
     """How everything is. The counts are null while Redis is away."""
 
     success: bool
-    status: Literal["healthy", "unhealthy"]
+    status: Literal["healthy", "degraded", "unhealthy"]
     reason: str | None
     parts: dict[str, PartHealth]
     sessions: SessionCounts | None

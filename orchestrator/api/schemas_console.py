@@ -96,7 +96,7 @@ class HistoryAnswer(Answer):
 class OverviewHealth(Part):
     """How everything is."""
 
-    status: Literal["healthy", "unhealthy"]
+    status: Literal["healthy", "degraded", "unhealthy"]
     reason: str | None
     parts: dict[str, PartHealth]
 

@@ -9,12 +9,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 from orchestrator.bootstrap import Container
+from orchestrator.domain.breaker import Phase
 from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats, number_in
+from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, SpawnStats, number_in
+
+BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -25,6 +29,7 @@ class Scrape(Collector):
     aim: Aim
     spawns: SpawnStats
     hosts: Sequence[HostView]
+    breaker: BreakerView
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -32,6 +37,7 @@ class Scrape(Collector):
         yield from _pool(self.counts, self.aim)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
+        yield _breaker(self.breaker)
         yield from _hosts(self.hosts)
 
 
@@ -52,7 +58,8 @@ async def _look(container: Container) -> Collector:
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
         now = aim(counts.floor, counts.measured, container.demand)
-        return Scrape(counts, now, await store.spawn_stats(), await container.hosts.hosts())
+        spawns, hosts = await store.spawn_stats(), await container.hosts.hosts()
+        return Scrape(counts, now, spawns, hosts, await container.breakers.look(DEFAULT_KIND))
     except (GreenroomError, TimeoutError):
         return _Away()
 
@@ -113,6 +120,11 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     for reason, number in sorted(spawns.replacements.items()):
         replaced.add_metric([reason], number)
     yield replaced
+
+
+def _breaker(view: BreakerView) -> Metric:
+    words = "Whether spawns are tried: 0 yes (closed), 1 one at a time (half-open), 2 no (open)."
+    return _labelled("greenroom_spawn_breaker_state", words, "kind", [(DEFAULT_KIND, BREAKER_STATES[view.phase])])
 
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from contract.states import SessionState
 from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
 from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.records import Counts, HostView, QueuedUser, Sample, number_in, whole_in
-from orchestrator.services.health import Report
+from orchestrator.services.health import Part as HealthPart
 
 
-def parts_view(report: Report) -> dict[str, PartHealth]:
+def parts_view(parts: Mapping[str, HealthPart]) -> dict[str, PartHealth]:
     """The parts' health."""
-    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in report.parts.items()}
+    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in parts.items()}
 
 
 def sessions_view(counts: Counts) -> SessionCounts:

@@ -58,6 +58,8 @@ def _bare(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _health(health: Mapping[str, Any]) -> str:
     if health.get("status") == "healthy":
         return "[bold green]healthy[/]"
+    if health.get("status") == "degraded":
+        return f"[bold yellow]degraded:[/] {escape(str(health.get('reason')))}"
     return f"[bold red]unhealthy:[/] {escape(str(health.get('reason')))}"
 
 

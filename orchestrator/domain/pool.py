@@ -5,7 +5,8 @@ in which their effects arrive:
 
 * never more than ``max_agents`` agents (waiting, talking and starting together), nor than the hosts have room for;
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
-* ready + starting never exceeds the target, so two refills at once do not over-spawn.
+* ready + starting never exceeds the target, so two refills at once do not over-spawn;
+* no more is begun than the spawn breaker lets, and the one try that it lets may exceed the target.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class PoolSnapshot:
     """False while every host drains: whoever waits goes on waiting, and nothing is started."""
     host_room: int | None = None
     """Agents that the hosts can still take, as they measured, those under way not taken off. None: not known."""
+    may_begin: int | None = None
+    """Spawns that the breaker lets begin: none, one try, or (None) any number."""
 
     @property
     def agents(self) -> int:
@@ -126,9 +129,11 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     given_up = sum(spawn.attempts >= policy.spawn_tries for spawn in overdue)
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    if not snapshot.can_spawn:
+    if not snapshot.can_spawn or snapshot.may_begin == 0:
         return actions
     room = _room(snapshot, policy, given_up)
+    if snapshot.may_begin is not None:
+        return actions + _one_try(snapshot, policy, room, given_up)
     free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
     queue = _queue(snapshot, gone={w.session_id for w in gone})
     dispatched = queue[: max(0, min(room, free_spawns))]
@@ -150,6 +155,12 @@ def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
     if spawn.attempts < policy.spawn_tries:
         return Respawn(spawn.session_id)
     return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries")
+
+
+def _one_try(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, given_up: int) -> list[Action]:
+    """Spawns failed, and one is tried: for the pool, also if that lacks none, so that it costs no user's tries."""
+    under_way = len(snapshot.spawning) - given_up
+    return [SpawnWarm()] if room > 0 and under_way < policy.spawn_concurrency else []
 
 
 def _queue(snapshot: PoolSnapshot, gone: set[str]) -> list[str]:

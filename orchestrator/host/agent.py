@@ -35,6 +35,8 @@ class Agent:
     startup_s: float | None = None
     assignment: Assignment | None = None
     writer: asyncio.StreamWriter | None = None
+    private_bytes: int = 0
+    """By its own account, when it was last asked."""
     ending: str | None = None
     """Why the host is ending it."""
     taken_up: bool = False
@@ -149,6 +151,7 @@ class Agent:
 
     def ponged(self, message: Pong) -> None:
         """Its answer to a ping came."""
+        self.private_bytes = message.private_bytes
         future = self._pongs.get(message.seq)
         if future is not None and not future.done():
             future.set_result(message)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +21,7 @@ from orchestrator.host.processes import ProcessId
 
 LOGS_KEPT = 500
 LOGS_KEPT_S = 86_400
+KEY_BYTES = 32
 TAIL_BYTES = 256 * 1024
 WORD_BYTES = 16 * 1024
 """A last word is one line; the file is an agent's, and whatever runs in it may have written there."""
@@ -54,14 +58,36 @@ class LastWord:
 
 
 class AgentFiles:
-    """The folder ``GREENROOM_HOME/host``."""
+    """The folder ``GREENROOM_HOME/host``.
 
-    def __init__(self, folder: Path, *, log_max_bytes: int) -> None:
+    Agents that run as another user (of the group ``agent_gid``) may write their own log and last word, and read none:
+    they can go through the folders and not list them, and a session's id cannot be guessed.
+    """
+
+    def __init__(self, folder: Path, *, log_max_bytes: int, agent_gid: int | None = None) -> None:
         self._agents = folder / "agents"
         self._logs = folder / "logs"
         self._log_max_bytes = log_max_bytes
+        self._agent_gid = agent_gid
         for path in (folder, self._agents, self._logs):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700 if agent_gid is None else 0o711)
+        self._key = _key(folder / "key")
+
+    def proof(self, session_id: str) -> str:
+        """What shows that a process is this session's agent; the same for every daemon of this folder."""
+        return hmac.digest(self._key, session_id.encode(), "sha256").hex()
+
+    def prepare(self, session_id: str) -> None:
+        """Make the files that the agent of this session writes."""
+        for path in (self.log_path(session_id), self.last_word_path(session_id)):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if self._agent_gid is not None:
+                    os.fchown(fd, -1, self._agent_gid)
+                    os.fchmod(fd, 0o620)
+            finally:
+                os.close(fd)
 
     def log_path(self, session_id: str) -> Path:
         """Where the agent of this session writes its lines."""
@@ -137,6 +163,19 @@ class AgentFiles:
             log.seek(0)
             log.write(kept)
             log.truncate()
+
+
+def _key(path: Path) -> bytes:
+    """This folder's own, made once."""
+    with suppress(FileNotFoundError):
+        if len(key := path.read_bytes()) == KEY_BYTES:
+            return key
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(key := secrets.token_bytes(KEY_BYTES))
+    draft.rename(path)
+    return key
 
 
 def _changed_at(path: Path) -> float:

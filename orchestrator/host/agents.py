@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from contract.messages import (
+    Admit,
     AgentLimits,
     Assigned,
     Assignment,
@@ -32,7 +34,7 @@ from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, kill_session, open_pidfd, send
+from orchestrator.host.processes import ProcessId, be_nice, kill_session, open_pidfd, send
 from orchestrator.host.zygote import Zygote, ZygoteUnavailableError
 from orchestrator.ports import Rooms, SessionStore
 from orchestrator.records import AgentIdentity, Death, RecordOutcome
@@ -125,6 +127,10 @@ class Agents:
         """The agent of a session."""
         return self._agents.get(session_id)
 
+    def pids(self) -> set[int]:
+        """Their processes."""
+        return {agent.process.pid for agent in self._agents.values()}
+
     @property
     def count(self) -> int:
         """Those that are, and those on their way; not those that are being ended, whose place is free."""
@@ -203,12 +209,13 @@ class Agents:
             session_id=request.session_id,
             requested_at=time.time(),
             livekit_url=settings.livekit_url,
-            token=settings.agent_token(request.session_id),
             host_socket=settings.host_socket,
             log_path=str(self._files.log_path(request.session_id)),
             last_word_path=str(self._files.last_word_path(request.session_id)),
             limits=settings.limits,
+            proof=self._files.proof(request.session_id),
         )
+        self._files.prepare(request.session_id)
         forked, generation = await self._zygote.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
@@ -241,7 +248,7 @@ class Agents:
         """An agent opened its line. None when it is not who it says it is."""
         process = ProcessId(hello.pid, hello.start_ticks)
         agent = self._agents.get(hello.session_id)
-        if agent is None:
+        if agent is None and hmac.compare_digest(hello.proof, self._files.proof(hello.session_id)):
             # Either the fork's answer is still on its way, or an earlier daemon's note of it was lost.
             agent = self._watch(hello.session_id, process, hello.created_at)
             if agent is not None:
@@ -249,6 +256,9 @@ class Agents:
         if agent is None or agent.process != process:
             return None
         agent.attach(hello, writer)
+        if agent.phase == "joining":
+            agent.send(Admit(token=self._settings.agent_token(agent.session_id)))
+        be_nice(agent.process.pid, self._settings.limits.nice)
         if agent.phase != "joining":
             self._background(self.reconcile(agent))
         return agent
@@ -357,6 +367,14 @@ class Agents:
         """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""
         self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE))
         self._background(self.end(agent, reason))
+
+    async def stop(self, agent: Agent, reason: str) -> None:
+        """End one at once that uses up what is not its own; a call goes on with another agent."""
+        log.warning("agent is stopped", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
+        agent.ending = reason
+        self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, DIED))
+        await asyncio.to_thread(kill_session, agent.process)
+        await agent.dead.wait()
 
     async def end(self, agent: Agent, reason: str) -> None:
         """End it: asked, then SIGTERM, then SIGKILL to all of its session. Returns when it is dead."""

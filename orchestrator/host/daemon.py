@@ -19,6 +19,7 @@ import psutil
 import structlog
 
 from contract.messages import Assignment
+from contract.prctl import become_subreaper
 from contract.procfs import boot_id
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
@@ -27,13 +28,15 @@ from orchestrator.domain.capacity import CapacityPolicy
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.machine import Machine
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import become_subreaper
+from orchestrator.host.peers import Strangers
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
+from orchestrator.host.watch import Bounds, overruns
 from orchestrator.host.zygote import Zygote
 from orchestrator.records import HostReply, HostReport
 
@@ -44,6 +47,7 @@ STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
+WATCH_S = 2.0
 
 
 class AlreadyRunningError(Exception):
@@ -68,14 +72,20 @@ class HostDaemon:
             CapacityPolicy(
                 settings.max_bots,
                 settings.memory_reserve_mb * 2**20,
-                agent_memory_bytes=settings.agent_memory_mb * 2**20,
+                agent_memory_bytes=settings.call_memory_mb * 2**20,
             )
         )
         self._had_room = True
         self._missing: set[str] = set()
-        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
+        user = AgentUser.find(settings.agent_user) if settings.agent_user else None
+        gid = user.gid if user else None
+        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
         self._outbox = Outbox()
-        source = ZygoteSource(settings.zygote_module, settings.agent, Path.cwd() / ".env")
+        source = ZygoteSource(settings, user, Path.cwd() / ".env")
+        if user is not None:
+            settings.greenroom_home.chmod(settings.greenroom_home.stat().st_mode | 0o011)  # to go through, not to list
+            user.check([Path.cwd(), settings.host_dir], dict(source.command().environment))
+        self._bounds = Bounds(settings.agent_memory_mb, settings.agent_processes)
         # Forks are possible from then on: the pool need not wait for the clock.
         self._zygote = Zygote(source.command(), self._exited, on_ready=self._refill_soon)
         self._renewal = Renewal(self._zygote, source)
@@ -108,7 +118,8 @@ class HostDaemon:
             on_undrained=self._refill_soon,
         )
         self._leaving = asyncio.Event()
-        self._server = HostServer(settings.host_socket, self._agents, self._retire)
+        strangers = Strangers(self._agents.pids, user.uid if user else None)
+        self._server = HostServer(settings.host_socket, self._agents, self._retire, strangers, gid)
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -129,7 +140,7 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._leave(),
+            self._reconcile(), self._housekeeping(), self._watch(), self._leave(),
         ]  # fmt: skip
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
@@ -185,12 +196,20 @@ class HostDaemon:
 
     async def _housekeeping(self) -> None:
         while True:
-            agents = [agent.process for agent in self._agents.all()]
-            in_call = [agent.process for agent in self._agents.all() if agent.phase == "active"]
+            agents = self._agents.all()
+            everyone = {agent.process: agent.private_bytes for agent in agents}
+            in_call = [agent.process for agent in agents if agent.phase == "active"]
             # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
-            await asyncio.to_thread(self._machine.measure, agents, in_call, time.monotonic())
+            await asyncio.to_thread(self._machine.measure, everyone, in_call, time.monotonic())
             await asyncio.to_thread(self._files.trim)
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            agents = {agent.process.pid: agent for agent in self._agents.all() if agent.ending is None}
+            for pid, reason in (await asyncio.to_thread(overruns, agents, self._bounds)).items():
+                self._background(self._agents.stop(agents[pid], reason))
 
     # --- commands --------------------------------------------------------------------------------------
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import psutil
 
-from contract.procfs import stat_fields
+from contract.procfs import private_bytes, stat_fields
 from orchestrator.domain.capacity import CallUse, Capacity, CapacityPolicy, MachineUse, capacity
-from orchestrator.host.processes import ProcessId, private_bytes
+from orchestrator.host.processes import ProcessId
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_SAMPLE = 10
@@ -69,14 +70,15 @@ class Machine:
     _before: dict[ProcessId, tuple[float, float]] = field(default_factory=dict)
     """Processor seconds of each agent in a call, and when they were read."""
 
-    def measure(self, agents: Sequence[ProcessId], in_call: Sequence[ProcessId], now: float) -> None:
+    def measure(self, agents: Mapping[ProcessId, int], in_call: Sequence[ProcessId], now: float) -> None:
         """Look at all agents, and at those in calls. It takes milliseconds for each: not for the event loop.
 
-        ``now`` is by a clock that does not jump. A call counts from the second time it is seen.
+        ``agents`` have what each said of its own private memory, in bytes: that counts where the kernel does not let
+        this process look. ``now`` is by a clock that does not jump. A call counts from the second time it is seen.
         """
-        self.agent_private_bytes = _mean_private_bytes(agents)
+        self.agent_private_bytes = _mean_private_bytes(agents, agents)
         lasting = [process for process in in_call if process in self._before]
-        if private := _mean_private_bytes(lasting):
+        if private := _mean_private_bytes(lasting, agents):
             self.call_private_bytes = private
         used = {process: seconds for process in in_call if (seconds := processor_s(process)) is not None}
         spent = [(used[p] - self._before[p][0], now - self._before[p][1]) for p in lasting if p in used]
@@ -96,6 +98,6 @@ class Machine:
         return capacity(use, self.policy)
 
 
-def _mean_private_bytes(agents: Sequence[ProcessId]) -> int:
-    sample = [private_bytes(process.pid) for process in agents[:MEMORY_SAMPLE]]
+def _mean_private_bytes(agents: Iterable[ProcessId], said: Mapping[ProcessId, int]) -> int:
+    sample = [private_bytes(process.pid) or said.get(process, 0) for process in islice(agents, MEMORY_SAMPLE)]
     return sum(sample) // len(sample) if sample else 0

@@ -11,12 +11,15 @@ from pathlib import Path
 import structlog
 from dotenv import dotenv_values
 
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.zygote import Zygote, ZygoteCommand, ZygoteUnavailableError
-from orchestrator.settings import agent_environment
+from orchestrator.settings import Settings, agent_environment
 
 log = structlog.get_logger("greenroom.host")
 
 LOAD_TIMEOUT_S = 60.0
+THREADS_EACH = 128
+"""For each of ``MAX_BOTS``: the kernel counts a user's threads as processes, and an agent in a call has some thirty."""
 ZYGOTE_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # a thread before the fork would be lost in it
     "OMP_NUM_THREADS": "1",
@@ -27,9 +30,9 @@ ZYGOTE_ENVIRONMENT = {
 class ZygoteSource:
     """How to start a zygote, as the settings are at the moment."""
 
-    def __init__(self, module: str, agent: str, dotenv: Path) -> None:
-        self._module = module
-        self._agent = agent
+    def __init__(self, settings: Settings, user: AgentUser | None, dotenv: Path) -> None:
+        self._settings = settings
+        self._user = user
         self._dotenv = dotenv
         self._at_start = _read(dotenv) or {}
 
@@ -42,12 +45,15 @@ class ZygoteSource:
             if os.environ.get(name, "") in ("", self._at_start.get(name))
         }
         gone = {n for n, v in self._at_start.items() if n not in changed and v and os.environ.get(n) == v}
-        environment = agent_environment(changed)
-        environment = {name: value for name, value in environment.items() if name not in gone}
+        settings, user = self._settings, self._user
+        environment = agent_environment(settings.agent_env, changed, gone) | ZYGOTE_ENVIRONMENT
         return ZygoteCommand(
-            changed.get("ZYGOTE_MODULE", self._module),
-            changed.get("AGENT", self._agent),
-            environment | ZYGOTE_ENVIRONMENT,
+            changed.get("ZYGOTE_MODULE", settings.zygote_module),
+            changed.get("AGENT", settings.agent),
+            environment | user.environment if user else environment,
+            home=str(settings.greenroom_home.absolute()),
+            user=user,
+            processes=settings.max_bots * THREADS_EACH,
         )
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -28,6 +29,7 @@ from contract.messages import (
     ZygoteReady,
     parse_line,
 )
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.processes import ProcessId, open_pidfd, send
 
 log = structlog.get_logger("greenroom.host")
@@ -57,6 +59,11 @@ class ZygoteCommand:
     module: str
     agent: str
     environment: Mapping[str, str]
+    home: str
+    user: AgentUser | None = None
+    """As whom it runs, with all that it forks; None for the host's own user."""
+    processes: int = 0
+    """Of that user at most."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,13 @@ class _Process:
     async def start(cls, command: ZygoteCommand) -> _Process:
         ours, theirs = socket.socketpair()
         argv = [sys.executable, "-m", command.module, "--fd", str(theirs.fileno()), "--agent", command.agent]
+        argv += ["--home", command.home]
+        user: dict[str, Any] = {}
+        if command.user is not None:
+            argv += ["--processes", str(command.processes)]
+            user = {"user": command.user.uid, "group": command.user.gid, "extra_groups": []}
         process = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec; the daemon reaps, not the loop
-            argv, pass_fds=[theirs.fileno()], env=dict(command.environment), stdin=subprocess.DEVNULL
+            argv, pass_fds=[theirs.fileno()], env=dict(command.environment), stdin=subprocess.DEVNULL, **user
         )
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)

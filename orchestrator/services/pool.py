@@ -110,10 +110,13 @@ class KeepPool:
     async def _perform(self, action: pool.Action, policy: pool.PoolPolicy, snapshot: pool.PoolSnapshot) -> None:
         match action:
             case pool.SpawnWarm():
-                await self._spawn_warm(policy.target)
+                session_id = f"prewarm_{secrets.token_hex(16)}"
+                most = policy.target if snapshot.may_begin is None else self._limits.max_agents
+                if await self._store.reserve_warm(session_id, most, self._limits):
+                    await self._begin(session_id, snapshot, urgent=False)
             case pool.Dispatch(session_id):
                 if await self._store.dispatch(session_id, self._limits):
-                    await self._queue.spawn(session_id, urgent=True)
+                    await self._begin(session_id, snapshot, urgent=True)
             case pool.Respawn(session_id):
                 if not await self._store.respawn(session_id, self._limits.spawn_deadline_s):
                     return
@@ -141,7 +144,7 @@ class KeepPool:
             await self._store.count_spawn_failure(code)
             log.error("spawn given up", session_id=session_id, reason=reason)
 
-    async def _spawn_warm(self, target: int) -> None:
-        session_id = f"prewarm_{secrets.token_hex(16)}"
-        if await self._store.reserve_warm(session_id, target, self._limits):
-            await self._queue.spawn(session_id, urgent=False)
+    async def _begin(self, session_id: str, snapshot: pool.PoolSnapshot, *, urgent: bool) -> None:
+        if snapshot.may_begin is not None:
+            log.info("spawns kept failing: one is tried", session_id=session_id)
+        await self._queue.spawn(session_id, urgent=urgent)

@@ -12,9 +12,16 @@ import structlog
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import GreenroomError, HostDrainingError, HostFullError, RoomsUnavailableError
+from orchestrator.domain.errors import (
+    AgentsUnavailableError,
+    GreenroomError,
+    HostDrainingError,
+    HostFullError,
+    RoomsUnavailableError,
+)
 from orchestrator.domain.session import is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
+from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.pool import KeepPool
 
 log = structlog.get_logger("greenroom.spawn")
@@ -48,6 +55,7 @@ class SpawnAgent:
         host: LocalHost,
         pool: KeepPool,
         queue: TaskQueue,
+        breaker: SpawnBreaker,
         *,
         host_id: str,
         timeout_s: float,
@@ -59,13 +67,16 @@ class SpawnAgent:
         self._host = host
         self._pool = pool
         self._queue = queue
+        self._breaker = breaker
         self._host_id = host_id
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._backoff = backoff or Backoff()
 
     async def __call__(self, session_id: str, task: str = "") -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more, or this host does not take it.
+        """Make the room, have the host fork; false when this spawn is over, or another worker's.
+
+        So it is when nobody needs the agent any more, this host drains or is full, or spawns keep failing.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
@@ -76,11 +87,15 @@ class SpawnAgent:
             attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
         except (HostDrainingError, HostFullError):
             return await self._give_back(session_id, counted=False)
+        except AgentsUnavailableError as error:
+            await self._hold_back(session_id, error.detail, failed=False)
+            return False
         if attempt == 0:
             await self._leave_nothing(session_id)
             return False
         failure = await self._try(session_id, in_call=await self._in_call(session_id))
         if failure is None:
+            await self._breaker.succeeded()
             await self._pool.trigger()
             return True
         if failure[0] in {HOST_DRAINS, HOST_FULL}:
@@ -122,6 +137,13 @@ class SpawnAgent:
             await self._close_room(session_id)
         return False
 
+    async def _hold_back(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """Spawns keep failing: its user waits; one for the pool is over. False for a call's, whose tries go on."""
+        held = await self._store.hold_spawn(session_id, reason, failed=failed)
+        if held:
+            await self._close_room(session_id)
+        return held
+
     async def _leave_nothing(self, session_id: str) -> None:
         """Close the room of a session that ended while it had no agent, whose end would have closed it."""
         session = await self._store.get(session_id)
@@ -134,9 +156,12 @@ class SpawnAgent:
 
     async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
         await self._store.count_spawn_failure(code)
+        hold_back = await self._breaker.failed(code, reason)
         away = code == HOST_AWAY
         backoff, jitter = (HOST_BACKOFF, 1.0) if away else (self._backoff, random.random())  # noqa: S311
         delay_s = backoff.delay_s(attempt, jitter)
+        if delay_s is not None and hold_back and await self._hold_back(session_id, reason, failed=True):
+            return
         if delay_s is not None:
             raise TryAgainError(delay_s, reason)
         # Only if it still lacks one: where this try's answer was lost, its agent may have come after all.

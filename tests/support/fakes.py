@@ -29,6 +29,8 @@ class FakeTaskQueue:
     spawned: list[tuple[str, bool]] = field(default_factory=list)
     """Session ids, and whether urgent."""
     refills: int = 0
+    later: list[float] = field(default_factory=list)
+    """Refills for later, in seconds."""
     checked: list[str] = field(default_factory=list)
 
     error: GreenroomError | None = None
@@ -38,8 +40,11 @@ class FakeTaskQueue:
             raise self.error
         self.spawned.append((session_id, urgent))
 
-    async def refill(self) -> None:
-        self.refills += 1
+    async def refill(self, *, delay_s: float = 0.0) -> None:
+        if delay_s:
+            self.later.append(delay_s)
+        else:
+            self.refills += 1
 
     async def check_host(self, host: str) -> None:
         self.checked.append(host)

@@ -52,6 +52,15 @@ class FakeAgents:
         self.news.append(turn.text)
 
 
+class FakeStrangers:
+    """Whoever asks is one, or is none."""
+
+    all = False
+
+    def include(self, peer: object) -> bool:
+        return self.all
+
+
 class Line:
     """A client's connection."""
 
@@ -79,7 +88,9 @@ class Fixture:
         self.path = folder / "host.sock"
         self.agents = FakeAgents()
         self.retired = 0
-        self.server = HostServer(self.path, self.agents, self._retire)  # type: ignore[arg-type]
+        # This process is the test's worker, too.
+        self.strangers = FakeStrangers()
+        self.server = HostServer(self.path, self.agents, self._retire, self.strangers)  # type: ignore[arg-type]
 
     def _retire(self) -> None:
         self.retired += 1

@@ -116,6 +116,8 @@ class Stack:
     parts: dict[str, PartProgram] = field(default_factory=dict)
     beside_another: bool = False
     """Another stack's Redis and LiveKit: that one stops them."""
+    before_host: list[str] = field(default_factory=list)
+    """Arguments before those of the host daemon."""
 
     @classmethod
     def create(cls, *, aof: bool = False, **settings: str) -> Stack:
@@ -173,7 +175,8 @@ class Stack:
     def start(self, name: str, *argv: str, **overrides: str) -> PartProgram:
         """Start one of our programs (or start it again)."""
         environment = self.environment(**overrides)
-        part = PartProgram([sys.executable, "-m", *argv], self.folder / f"{name}.log", environment=environment)
+        before = self.before_host if name == "host" else []
+        part = PartProgram([*before, sys.executable, "-m", *argv], self.folder / f"{name}.log", environment=environment)
         self.parts[name] = part.start()
         return part
 
@@ -249,9 +252,15 @@ class Stack:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("GREENROOM_HOME") == str(self.home):
+                if self._is_ours(process):
                     found.append(process)
         return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GREENROOM_HOME") == str(self.home)
+        except psutil.AccessDenied:  # it hides itself from all but root: the zygote's arguments say it, too
+            return str(self.home) in process.cmdline()
 
     def agent_pids(self) -> set[int]:
         """The agents among them."""

@@ -236,6 +236,39 @@ async def test_unhealthy(api: ApiUnderTest, break_it: Any, part: str) -> None:
     assert (await api.client.get("/health/live")).status_code == 200
 
 
+async def _spawns_fail(api: ApiUnderTest) -> None:
+    for _ in range(api.container.settings.spawn_breaker_failures):
+        await api.container.breaker.failed("livekit_unavailable", "LiveKit is away")
+
+
+async def test_while_spawns_keep_failing_it_is_degraded_and_ready(api: ApiUnderTest) -> None:
+    await _healthy(api)
+    await _spawns_fail(api)
+    answer = await api.client.get("/api/health")
+    content = answer.json()
+    assert (answer.status_code, content["success"], content["status"]) == (200, True, "degraded")
+    words = r"spawns: they have failed for 0 s, and wait "
+    words += r"\(the next one in [12] s\): LiveKit is away \(livekit_unavailable\)"
+    assert re.fullmatch(words, content["reason"])
+    ready = await api.client.get("/health/ready")
+    assert (ready.status_code, ready.json()["reason"], "spawns" in ready.json()["parts"]) == (200, None, False)
+    assert _value((await api.client.get("/metrics")).text, 'greenroom_spawn_breaker_state{kind="default"}') == 2
+    await api.container.breaker.succeeded()
+    assert (await api.client.get("/api/health")).json()["status"] == "healthy"
+    assert _value((await api.client.get("/metrics")).text, 'greenroom_spawn_breaker_state{kind="default"}') == 0
+
+
+async def test_while_spawns_keep_failing_who_waits_is_handed_out_and_the_rest_refused(api: ApiUnderTest) -> None:
+    await api.warm(1)
+    await _spawns_fail(api)
+    assert (await api.start()).status_code == 200
+    refused = await api.start()
+    assert (refused.status_code, refused.json()["code"]) == (503, "agents_unavailable")
+    assert refused.json()["detail"] == "No agent can be started at the moment: LiveKit is away"
+    assert refused.headers["Retry-After"] in {"1", "2"}
+    assert api.queue.spawns == []
+
+
 async def test_not_ready_before_the_first_refill(api: ApiUnderTest) -> None:
     await api.warm()
     answer = await api.client.get("/health/ready")
@@ -247,7 +280,7 @@ async def test_livekit_is_asked_once_for_many(api: ApiUnderTest) -> None:
     now = 100.0
     rooms = FakeRooms()
     container = api.container
-    health = Health(container.store, container.hosts, rooms, default_target=3, clock=lambda: now)
+    health = Health(container.store, container.hosts, rooms, container.breakers, default_target=3, clock=lambda: now)
     await asyncio.gather(*(health.report() for _ in range(5)))
     assert rooms.pings == 1
     now += 1

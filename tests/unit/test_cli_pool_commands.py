@@ -88,6 +88,13 @@ def test_status_for_people(api: FakeApi, screen: pytest.CaptureFixture[str]) -> 
     assert api.requests[0].headers["authorization"] == "Bearer token"
 
 
+def test_status_says_that_it_is_degraded(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
+    said = {"success": True, "status": "degraded", "reason": "spawns: they have failed for 9 s"}
+    api.answers["GET", "/api/health"] = [(200, said)]
+    pool_commands.status()
+    assert "degraded: spawns: they have failed for 9 s" in screen.readouterr().out
+
+
 def test_status_says_what_is_wrong(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
     api.answers["GET", "/api/health"] = [(503, {"success": False, "status": "unhealthy", "reason": "beat: late"})]
     api.answers["GET", "/api/hosts"] = [(200, {"success": True, "hosts": []})]

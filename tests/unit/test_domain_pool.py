@@ -76,6 +76,17 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
             id="no capacity: the pool makes room for users",
         ),
         pytest.param(
+            PoolSnapshot(1, 9, (), (waiting("a"),), may_begin=0), replace(POLICY, target=0), [],
+            id="the breaker is open: who waits goes on waiting, and who is ready stays",
+        ),
+        pytest.param(PoolSnapshot(0, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one"),
+        pytest.param(
+            PoolSnapshot(1, 0, (), (waiting("b", since=2), waiting("a", since=1)), may_begin=1), POLICY, [SpawnWarm()],
+            id="half-open: the try is the pool's, and costs no user's",
+        ),
+        pytest.param(PoolSnapshot(3, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one, though none lacks"),
+        pytest.param(PoolSnapshot(0, 10, may_begin=1), POLICY, [], id="half-open at the most"),
+        pytest.param(
             PoolSnapshot(2, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
             [Dispatch("a"), Dispatch("b"), Dispatch("c"), Dispatch("d")],
             id="capacity, but no free spawn: the pool need not make room",

@@ -104,7 +104,7 @@ class Host:
         ticks = start_ticks(process.pid)
         hello = Hello(
             session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1,
-            assignment=assignment,
+            assignment=assignment, proof=AgentFiles(self.folder, log_max_bytes=10_000).proof(session_id),
         )  # fmt: skip
         assert self.agents.hello(hello, FakeWriter()) is not None  # type: ignore[arg-type]
 
@@ -395,3 +395,28 @@ async def test_the_successor_of_one_that_still_lives_here_is_another_process(hos
     host.says_hello(session_id, second, "ready")
     assert (await waiting).pid == second.pid
     assert agent.dead.is_set()
+
+
+async def test_a_process_that_nobody_knows_is_believed_with_its_proof_alone(host: Host) -> None:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    host.zygote.processes.append(process)
+    files = AgentFiles(host.folder, log_max_bytes=10_000)
+    said = {"session_id": warm_id(1), "pid": process.pid, "start_ticks": start_ticks(process.pid), "phase": "ready"}
+    for proof in ("", "0" * 64, files.proof(warm_id(2))):
+        stranger = Hello(**said, created_at=1.0, startup_s=0.1, proof=proof)
+        assert host.agents.hello(stranger, FakeWriter()) is None  # type: ignore[arg-type]
+        assert len(host.agents) == 0
+    host.says_hello(warm_id(1), process, "ready")
+    assert len(host.agents) == 1
+
+
+async def test_one_that_is_stopped_fails_its_session_with_the_reason(host: Host) -> None:
+    spawning = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await spawning).ok
+    [agent] = host.agents.all()
+    await host.agents.stop(agent, "it uses 900 MB of memory")
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "it uses 900 MB of memory")

@@ -32,6 +32,36 @@ def test_only_the_owner_may_read(files: AgentFiles, tmp_path: Path) -> None:
         assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
 
 
+def test_agents_of_another_user_write_their_own_files_and_read_none(tmp_path: Path) -> None:
+    gid = os.getgid()
+    files = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES, agent_gid=gid)
+    files.prepare(warm_id(1))
+    for folder in ("host", "host/agents", "host/logs"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o711, "to go through, and not to list"
+    for path in (files.log_path(warm_id(1)), files.last_word_path(warm_id(1))):
+        assert (path.stat().st_mode & 0o777, path.stat().st_gid) == (0o620, gid)
+    assert (tmp_path / "host" / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_preparing_keeps_what_an_earlier_try_wrote(files: AgentFiles) -> None:
+    files.prepare(warm_id(1))
+    files.log_path(warm_id(1)).write_text("line\n")
+    files.prepare(warm_id(1))
+    assert files.log_path(warm_id(1)).read_text() == "line\n"
+    assert files.log_path(warm_id(1)).stat().st_mode & 0o777 == 0o600
+    assert files.forget(warm_id(1)) is None, "it has said nothing"
+
+
+def test_a_proof_is_one_sessions_and_holds_for_every_daemon_of_the_folder(files: AgentFiles, tmp_path: Path) -> None:
+    again = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES)
+    assert files.proof(warm_id(1)) == again.proof(warm_id(1)) != files.proof(warm_id(2))
+    elsewhere = AgentFiles(tmp_path / "other", log_max_bytes=MAX_BYTES)
+    assert elsewhere.proof(warm_id(1)) != files.proof(warm_id(1))
+    (tmp_path / "host" / "key").write_bytes(b"half")
+    mended = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES)
+    assert mended.proof(warm_id(1)) != files.proof(warm_id(1))
+
+
 def test_what_is_remembered_is_found_until_it_is_forgotten(files: AgentFiles, tmp_path: Path) -> None:
     first = files.remember(warm_id(1), PROCESS, 12.5)
     second = files.remember(warm_id(2), replace(PROCESS, pid=4243), 13.0)

@@ -242,7 +242,7 @@ def test_a_zygote_does_not_keep_a_line_without_an_end(capfd: pytest.CaptureFixtu
 @given(sent=lines)
 def test_a_host_that_hears_nonsense_from_its_zygote_goes_on(sent: list[bytes]) -> None:
     async def attempt() -> None:
-        zygote = Zygote(ZygoteCommand("m", "a:b", {}), lambda *_: None, lambda: None)
+        zygote = Zygote(ZygoteCommand("m", "a:b", {}, home="h"), lambda *_: None, lambda: None)
         reader = asyncio.StreamReader(limit=MAX_MESSAGE_BYTES)
         reader.feed_data(b"".join(sent))
         reader.feed_eof()

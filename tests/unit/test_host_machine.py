@@ -45,16 +45,16 @@ def test_processor_seconds_of_a_process(busy: ProcessId) -> None:
 
 def test_an_agent_in_a_call_counts_from_the_second_look(busy: ProcessId) -> None:
     machine = Machine(POLICY)
-    machine.measure([busy, GONE], [busy, GONE], now=100.0)
+    machine.measure({busy: 0, GONE: 0}, [busy, GONE], now=100.0)
     assert machine.agent_private_bytes >= 15_000_000, "the mean, with one that is gone"
     assert machine.call_private_bytes is None
     assert machine.call_use.call_s == 0
-    machine.measure([busy], [busy], now=110.0)
+    machine.measure({busy: 0}, [busy], now=110.0)
     assert machine.call_private_bytes is not None
     assert machine.call_private_bytes >= 30_000_000
     assert machine.call_use.call_s == pytest.approx(10)
     assert machine.call_use.processor_s < 1, "what it used before the first look is not this call's"
-    machine.measure([], [], now=120.0)
+    machine.measure({}, [], now=120.0)
     assert machine.call_private_bytes >= 30_000_000, "what was measured is kept when the call has ended"
     assert machine.agent_private_bytes == 0
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from contract.messages import (
     MAX_MESSAGE_BYTES,
+    AnyMessage,
     Assigned,
     Check,
     Leaving,
@@ -237,3 +238,15 @@ def test_no_bytes_stop_the_server(lines: list[bytes], ended: bool) -> None:
         asyncio.run(send_them(folder))
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("request_", [SPAWN, Check(), Retire()], ids=["spawn", "check", "retire"])
+async def test_what_an_agent_asks_is_refused(host: Fixture, request_: AnyMessage) -> None:
+    host.strangers.all = True
+    async with host.line() as line:
+        line.send(request_)
+        refused = await line.receive()
+    assert isinstance(refused, Refused)
+    assert refused.reason == f"{request_.type} is not for agents to ask"  # type: ignore[attr-defined]
+    assert host.retired == 0
+    host.strangers.all = False

@@ -25,6 +25,7 @@ COMMON = """
 import argparse, json, os, socket, sys, time
 options = argparse.ArgumentParser()
 options.add_argument("--fd", type=int)
+options.add_argument("--home")
 options.add_argument("--agent")
 host = socket.socket(fileno=options.parse_args().fd)
 def say(**message):
@@ -71,7 +72,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], obje
     async def running(program: str) -> AsyncIterator[Running]:
         (tmp_path / "fake_zygote.py").write_text(COMMON + textwrap.dedent(program))
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        command = ZygoteCommand("fake_zygote", "agent.assistant:assistant", environment)
+        command = ZygoteCommand("fake_zygote", "agent.assistant:assistant", environment, home="h")
 
         def on_ready() -> None:
             state.ready += 1
@@ -91,7 +92,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], obje
 
 def request(number: int = 1) -> Fork:
     return Fork(
-        session_id=warm_id(number), requested_at=1.0, livekit_url="ws://127.0.0.1:1", token="t",
+        session_id=warm_id(number), requested_at=1.0, livekit_url="ws://127.0.0.1:1",
         host_socket="s", log_path="l", last_word_path="w", limits=AgentLimits(),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from contract.messages import (
     MAX_MESSAGE_BYTES,
+    Admit,
     AgentLimits,
     AnyMessage,
     Assign,
@@ -57,6 +58,7 @@ ASSIGNMENT = Assignment(
 )
 
 EXAMPLES: list[AnyMessage] = [
+    Admit(token="t"),
     Hello(session_id=SESSION_ID, pid=42, start_ticks=7, phase="ready", created_at=1.5, startup_s=0.1),
     Hello(session_id=SESSION_ID, pid=42, start_ticks=7, phase="active", created_at=1.5, assignment=ASSIGNMENT),
     Ready(startup_s=0.11),
@@ -82,7 +84,6 @@ EXAMPLES: list[AnyMessage] = [
         session_id=SESSION_ID,
         requested_at=1.0,
         livekit_url="ws://127.0.0.1:7880",
-        token="t",
         host_socket="/run/host.sock",
         log_path="/run/a.log",
         last_word_path="/run/a.json",

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Spawned
 from contract.states import SessionState
+from orchestrator.adapters.redis_breakers import RedisBreakers
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import HostUnavailableError, RoomsUnavailableError
+from orchestrator.domain.breaker import BreakerPolicy
+from orchestrator.domain.errors import AgentsUnavailableError, HostUnavailableError, RoomsUnavailableError
 from orchestrator.records import Death, ReplaceRule
+from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.services.spawn import HOST_BACKOFF, SpawnAgent, TryAgainError
 from tests.support.fakes import FakeLocalHost, FakeRooms, FakeTaskQueue, fake_client
@@ -31,6 +35,7 @@ from tests.support.records import (
     warm_id,
 )
 
+POLICY = BreakerPolicy(failures=4, base_s=2, cap_s=60)
 OK = Spawned(ok=True, pid=1, startup_s=0.1)
 NOT = Spawned(ok=False, reason="no memory left", code="no_memory")
 
@@ -51,6 +56,7 @@ class Scene:
             self.host,
             pool,
             self.queue,
+            SpawnBreaker(RedisBreakers(self.client), self.queue, POLICY, DEFAULT_KIND, draw=lambda: 0.0),
             host_id=HOST,
             timeout_s=7,
             deadline_s=20,
@@ -307,3 +313,63 @@ async def test_an_agent_that_came_after_the_last_try_keeps_its_room(scene: Scene
     assert session is not None
     assert session.agent == identity(pid=2)
     assert scene.rooms.deleted == []
+
+
+# --- spawns that keep failing --------------------------------------------------------------------------
+
+
+async def fail(scene: Scene, times: int, session_id: str) -> None:
+    scene.host.outcomes = [NOT] * times
+    for _ in range(times):
+        with pytest.raises(TryAgainError):
+            await scene.spawn(session_id)
+
+
+async def test_a_spawn_for_the_pool_that_opens_the_breaker_is_over(scene: Scene) -> None:
+    await scene.store.reserve_warm(warm_id(2), 9, LIMITS)
+    await fail(scene, 2, warm_id(1))
+    await fail(scene, 1, warm_id(2))
+    scene.host.outcomes = [NOT]
+    assert await scene.spawn(warm_id(2)) is False
+    session = await scene.store.get(warm_id(2))
+    assert session is not None
+    assert (session.state, session.error, session.error_code) == (SessionState.FAILED, "no memory left", "spawn_failed")
+    assert scene.queue.later == [1.05]
+    asked = len(scene.host.asked)
+    assert await scene.spawn(warm_id(1)) is False, "it had a try left"
+    other = await scene.store.get(warm_id(1))
+    assert other is not None
+    assert (other.state, other.end_reason) == (SessionState.ENDED, AgentsUnavailableError().detail)
+    assert len(scene.host.asked) == asked, "nothing is tried"
+
+
+async def test_a_users_spawn_that_opens_the_breaker_waits_in_its_place(scene: Scene) -> None:
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    await fail(scene, 2, warm_id(1))
+    await fail(scene, 1, cold_id(1))
+    scene.host.outcomes = [NOT]
+    assert await scene.spawn(cold_id(1)) is False
+    session = await scene.store.get(cold_id(1))
+    assert session is not None
+    assert (session.state, session.queue_position, session.attempts) == (SessionState.STARTING, 2, 2)
+    assert (await scene.store.counts(0)).waiting == 1
+
+
+async def test_one_in_a_call_goes_on_trying_and_its_success_closes_the_breaker(scene: Scene) -> None:
+    session_id = await replaced(scene)
+    await scene.store.reserve_warm(warm_id(2), 9, LIMITS)
+    await fail(scene, 2, warm_id(1))
+    await fail(scene, 1, warm_id(2))
+    await fail(scene, 1, session_id)
+    assert (await scene.store.snapshot()).may_begin == 0
+    scene.host.outcomes = [OK]
+    assert await scene.spawn(session_id) is True
+    assert (await scene.store.snapshot()).may_begin is None
+
+
+async def test_a_host_that_is_away_does_not_open_it(scene: Scene) -> None:
+    scene.host.outcomes = [HostUnavailableError()] * 9
+    for _ in range(9):
+        with pytest.raises(TryAgainError):
+            await scene.spawn(warm_id(1))
+    assert (await scene.store.snapshot()).may_begin is None

@@ -140,6 +140,14 @@ local function lacks_agent(key)
   return s[1] == 'starting' or ((s[1] == 'assigned' or s[1] == 'active') and not s[2])
 end
 
+-- Has a user's session wait in the place that it would have had from the beginning.
+local function hold_in_place(key, id)
+  redis.call('HDEL', key, 'spawnTask')
+  redis.call('ZREM', POOL_SPAWNING, id)
+  redis.call('ZADD', POOL_WAITING, redis.call('HGET', key, 'createdAt') or NOW_TEXT, id)
+  changed(id)
+end
+
 -- Ends or fails a session in whatever live state it is in, and has its host end the agent.
 local function finish(id, from, to, reason, code, record_s)
   local key = session_key(id)

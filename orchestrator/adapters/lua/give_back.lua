@@ -23,8 +23,5 @@ if redis.call('SISMEMBER', POOL_WARMING, id) == 1 then
   finish(id, 'starting', 'ended', reason, '', record_s)
   return 0
 end
--- In the place that it would have had from the beginning.
-redis.call('ZREM', POOL_SPAWNING, id)
-redis.call('ZADD', POOL_WAITING, redis.call('HGET', key, 'createdAt') or NOW_TEXT, id)
-changed(id)
+hold_in_place(key, id)
 return 0

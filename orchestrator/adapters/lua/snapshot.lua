@@ -1,9 +1,9 @@
 -- What the plan needs, at one moment.
--- KEYS[18] hosts
+-- KEYS[18] hosts  KEYS[19] breaker:<name>
 -- also     session:<id> of each spawn under way and of each waiting session, host:<id> and
 --          host:<id>:sessions of each host
 -- Returns  {ready, owned, {id, deadline, warm, attempts, replaces, …}, {id, since, last seen, …}, 1 when a host takes spawns,
---          agents that the hosts can still take or ''};
+--          agents that the hosts can still take or '', how many the breaker lets begin (-1 for any number)};
 --          a session whose agent is being replaced is under way and not owned
 local ready = redis.call('SCARD', POOL_READY)
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
@@ -27,4 +27,4 @@ for i = 1, #queue, 2 do
   table.insert(waiting, redis.call('HGET', session_key(queue[i]), 'lastSeenAt') or queue[i + 1])
 end
 return {ready, math.max(0, owned), spawning, waiting, all_drain(KEYS[OWN + 1]) and 0 or 1,
-  hosts_room(KEYS[OWN + 1]) or ''}
+  hosts_room(KEYS[OWN + 1]) or '', may_begin(KEYS[OWN + 2])}

@@ -8,7 +8,7 @@ export interface Part {
 }
 
 export interface Health {
-  status: "healthy" | "unhealthy";
+  status: "healthy" | "degraded" | "unhealthy";
   reason: string | null;
   parts: Record<string, Part>;
 }
