@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+"""Opened once: before the fork, for agents."""
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 4, 15, 36
 
 
@@ -38,7 +40,6 @@ def become_subreaper() -> None:
 
 
 def _prctl(option: int, value: int | ctypes.c_char_p) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
