@@ -59,6 +59,23 @@ async def test_redis_is_killed_and_comes_back_from_its_append_only_file(system: 
     await asyncio.to_thread(system.wait_pool, 3)
 
 
+async def test_redis_is_out_of_memory_until_beat_has_died_of_it(system: System) -> None:
+    async with calling(system) as call:
+        pid, store, beat = call.agent_pid, system.redis(), system.pid_of("beat")
+        waited = system.log.count("waits for Redis")
+        store.config_set("maxmemory", "1")
+        try:
+            await asyncio.to_thread(wait_until, lambda: system.log.count("waits for Redis") > waited, what="one waits")
+            await answers_the_time(call)
+        finally:
+            store.config_set("maxmemory", "0")
+        await asyncio.to_thread(wait_until, lambda: _new_pid(system, "beat", beat), what="a new beat")
+        await asyncio.to_thread(system.wait_healthy, HEALTHY_AGAIN_S)
+        assert system.wait_status(call.session_id, "active")["agentPid"] == pid
+        await answers_the_time(call)
+    await asyncio.to_thread(system.wait_pool, 3)
+
+
 async def test_redis_stands_still_for_ten_seconds(system: System) -> None:
     async with calling(system) as call:
         pid, redis_pid = call.agent_pid, system.pid_of("redis")
