@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import signal
 import sys
@@ -31,6 +32,7 @@ def main() -> int:
     except MissingLibraryError as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 2
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)  # its client's complaints are the users' notices here
     print(f"chaos: seed {seed}, {len(faults)} faults", flush=True)
     try:
         outcome = asyncio.run(_run(seed, faults))

@@ -173,7 +173,10 @@ async def fill_logs(stage: Stage) -> None:
 
 
 async def skew_clock(stage: Stage, part: str) -> None:
-    """It jumps while the part runs, and jumps back."""
+    """It jumps while the part runs, and jumps back.
+
+    Not a host's: its agents would inherit libfaketime, under which their native threads spin.
+    """
     clock = Clock(stage.world.system, part)
     with contextlib.ExitStack() as stack:
         await asyncio.to_thread(stack.enter_context, clock.replaced())
@@ -216,7 +219,7 @@ def _faults() -> list[Fault]:
         Fault("Redis out of memory", f"maxmemory 1mb, noeviction, for {FULL_S:g} s", fill_redis),
         Fault("logs' disk full", f"for {FULL_S:g} s", fill_logs),
     ]
-    for part in ("worker", "host", "api"):
+    for part in ("worker", "beat", "api"):
         skew = f"{SKEW_S} s ahead for {SKEWED_S:g} s; the part is restarted before and after"
         faults.append(Fault(f"{part}'s clock wrong", skew, of(skew_clock, part=part), library))
     return faults

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -62,6 +63,11 @@ class FullFolder:
             with contextlib.suppress(psutil.Error):
                 process.rlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
         self._limited = processes
+
+    def keep(self) -> None:
+        """Copy what was written beside the folders, for when they are gone."""
+        for folder in self._mounted:
+            shutil.copytree(folder, folder.with_name(folder.name + "-kept"), dirs_exist_ok=True)
 
     def unmount(self) -> None:
         """Take the file systems away; harmless the second time."""

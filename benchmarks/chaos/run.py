@@ -12,6 +12,7 @@ from time import monotonic
 from benchmarks.chaos import promises
 from benchmarks.chaos.faults import Fault, NotPossibleError, Stage
 from benchmarks.chaos.traffic import Traffic
+from benchmarks.chaos.visit import Notice
 from benchmarks.chaos.world import POOL, NotRecoveredError, World, running_world
 
 POOL_S = 10.0
@@ -33,8 +34,6 @@ class Effect:
     over_at: float = 0.0
     recovered_at: float = 0.0
     pool_s: float = 0.0
-    until: float = 0.0
-    """The next fault began, or everything ended."""
     touched: int = 0
     noticed: Counter[str] = field(default_factory=Counter)
 
@@ -118,12 +117,20 @@ async def _after(world: World, traffic: Traffic, outcome: Outcome) -> None:
 
 
 def _attribute(outcome: Outcome) -> None:
-    """Whose visits each fault touched, and what they noticed from its begin until the next one's."""
+    """Whose visits each fault touched, and what they noticed of it."""
     visits = outcome.traffic.visits if outcome.traffic else []
-    ends = [effect.began_at for effect in outcome.effects[1:]] + [monotonic()]
-    for effect, until in zip(outcome.effects, ends, strict=True):
+    for effect in outcome.effects:
         over_at = effect.recovered_at + effect.pool_s
-        effect.until = until
-        effect.touched = sum(v.began_at < over_at and (v.ended_at or until) > effect.began_at for v in visits)
-        for visit in visits:
-            effect.noticed.update({n.what for n in visit.notices if effect.began_at <= n.at < until})
+        effect.touched = sum(v.began_at < over_at and (v.ended_at or over_at) > effect.began_at for v in visits)
+    for visit in visits:
+        seen = {(_cause(outcome.effects, notice), notice.what) for notice in visit.notices}
+        for cause, what in seen:
+            if cause is not None:
+                outcome.effects[cause].noticed[what] += 1
+
+
+def _cause(effects: Sequence[Effect], notice: Notice) -> int | None:
+    """The fault that began while it lasted, else the last one before it; none before the first."""
+    during = [i for i, effect in enumerate(effects) if notice.since <= effect.began_at <= notice.at]
+    before = [i for i, effect in enumerate(effects) if effect.began_at < notice.since]
+    return during[0] if during else (before[-1] if before else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import secrets
 from dataclasses import dataclass, field
 from time import monotonic
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import httpx
 
 from agent.conversation import RESUMED_LINE
-from orchestrator.adapters.livekit_client import Caller, CallOverError
+from orchestrator.adapters.livekit_client import Caller, CallOverError, Line
 from orchestrator.domain.errors import RoomsUnavailableError
 
 PATIENCE_S = 60.0
@@ -25,11 +26,13 @@ SOON_S = 1.0
 PROMPT_S = 4.0
 """A greeting or an answer that takes longer is noticed: it is spoken at the pace of speech, its text along with it."""
 GREETING_S = 20.0
-ANSWER_S = 15.0
-ASK_TRIES = 3
+ANSWER_S = 10.0
+ASK_TRIES = 4
 REJOIN_S = 1.0
 """A page whose room was closed asks then what became of its session."""
 FINAL = ("ended", "failed")
+ASKED = re.compile(r"(visitor-\d+) asks")
+"""What each user types, and each answer repeats."""
 
 Outcome = Literal["served", "refused", "cut", "broken"]
 
@@ -50,6 +53,8 @@ class Broken(Exception):  # noqa: N818 - as above
 class Notice:
     """What a user noticed."""
 
+    since: float
+    """When what they noticed began, such as the wait."""
     at: float
     what: str
 
@@ -79,9 +84,10 @@ class Visit:
         """The user's id; each visit is another user's."""
         return f"visitor-{self.number}"
 
-    def notice(self, what: str) -> None:
+    def notice(self, what: str, since: float | None = None) -> None:
         """Note it, with the time."""
-        self.notices.append(Notice(monotonic(), what))
+        now = monotonic()
+        self.notices.append(Notice(now if since is None else since, now, what))
 
 
 class Visitor:
@@ -130,7 +136,7 @@ class Visitor:
         visit.sessions.append(session_id)
         visit.start_s = monotonic() - visit.began_at
         if visit.start_s > SOON_S:
-            visit.notice(f"waited {visit.start_s:.1f} s for an agent")
+            visit.notice(f"waited {visit.start_s:.1f} s for an agent", visit.began_at)
         return answer.get("join") or await self._token(deadline)
 
     async def _became_ready(self, session_id: str, deadline: float) -> bool:
@@ -239,9 +245,9 @@ class Visitor:
         greeted = await self._heard(caller, "", GREETING_S)
         if greeted is None:
             await self._look("no greeting")
-            self.visit.notice("no greeting")
+            self.visit.notice("no greeting", began)
         elif greeted - began > PROMPT_S:
-            self.visit.notice(f"greeted after {greeted - began:.1f} s")
+            self.visit.notice(f"greeted after {greeted - began:.1f} s", began)
         while self.visit.answers < self.visit.questions:
             await self._ask(caller)
             await asyncio.sleep(self._pause_s)
@@ -251,18 +257,19 @@ class Visitor:
         began = monotonic()
         for _ in range(ASK_TRIES):
             self._asked += 1
+            asked = monotonic()
             text = f"{self.visit.user} asks {self._asked}"
             await self._type(caller, text)
             answered = await self._heard(caller, text, ANSWER_S)
             if answered is not None:
                 break
             await self._look("no answer")
-            self.visit.notice(f"no answer in {ANSWER_S:g} s; asked again")
+            self.visit.notice("no answer; asked again", asked)
         else:
             raise Broken(f"{self.visit.session_id} lives and does not answer: asked {ASK_TRIES} times")
         self.visit.answers += 1
         if answered - began > PROMPT_S:
-            self.visit.notice(f"answered after {answered - began:.1f} s")
+            self.visit.notice(f"answered after {answered - began:.1f} s", began)
         self._check_lines(caller)
 
     async def _type(self, caller: Caller, text: str) -> None:
@@ -275,12 +282,13 @@ class Visitor:
             self.visit.notice("what was typed could not be sent")
 
     async def _heard(self, caller: Caller, text: str, timeout_s: float) -> float | None:
-        """When a line of the agent's with this text was seen; None when it was not."""
+        """When a line of the agent's with this text was seen; None when it was not, or another agent took over."""
+        takeovers = len(_takeovers(caller))
         deadline = monotonic() + timeout_s
         while not any(line.who == "agent" and line.text.strip() and text in line.text for line in caller.transcripts):
             if caller.over:
                 raise CallOverError("the room was closed")
-            if monotonic() > deadline:
+            if monotonic() > deadline or len(_takeovers(caller)) > takeovers:
                 return None
             await asyncio.sleep(0.05)
         return monotonic()
@@ -288,15 +296,17 @@ class Visitor:
     def _check_lines(self, caller: Caller) -> None:
         """An agent that speaks to another user would name them."""
         for line in caller.transcripts:
-            if "visitor-" in line.text and f"{self.visit.user} " not in line.text:
+            named = ASKED.search(line.text)  # the whole of it: lines grow as they are spoken
+            if named is not None and named[1] != self.visit.user:
                 raise Broken(f"{self.visit.user} heard what is another's: {line.text!r}")
-        took_over = sum(line.text.strip() == RESUMED_LINE for line in caller.transcripts if line.who == "agent")
-        told = sum(notice.what == TOOK_OVER for notice in self.visit.notices)
-        for _ in range(took_over - told):
-            self.visit.notice(TOOK_OVER)
+        told = {notice.since for notice in self.visit.notices}
+        for line in _takeovers(caller):
+            if line.began_at not in told:
+                self.visit.notice("another agent took over, with one sentence", line.began_at)
 
 
-TOOK_OVER = "another agent took over, with one sentence"
+def _takeovers(caller: Caller) -> list[Line]:
+    return [line for line in caller.transcripts if line.who == "agent" and line.text.strip() == RESUMED_LINE]
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -52,6 +52,7 @@ class World:
     def keep(self) -> None:
         """Let the folder stay when all has ended."""
         KEPT.add(self.system.folder)
+        self.full_folder.keep()
 
     def store(self) -> redis.Redis:
         """A client of Redis itself, past the proxy."""
