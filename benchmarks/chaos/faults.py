@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 import psutil
 
@@ -17,6 +18,8 @@ from benchmarks.chaos.clock import Clock, library
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.chaos.world import World, send_all
 
+HEARTBEAT_S = 1.2
+"""Until then a host's last heartbeat may be of before its death, or its zygote's."""
 PART_STOPS_S = 4.0
 HOST_LOST_STOPS_S = 13.0
 """Above ``HOST_LOST_S``."""
@@ -68,7 +71,8 @@ async def kill_part(stage: Stage, part: str) -> Recovered:
     """Its supervisor starts another one."""
     old = await asyncio.to_thread(stage.world.pid_of, part)
     os.kill(old, signal.SIGKILL)
-    return lambda: stage.world.has_new(part, old)
+    spoken_from = monotonic() + HEARTBEAT_S
+    return lambda: monotonic() > spoken_from and stage.world.has_new(part, old)
 
 
 async def stop_part(stage: Stage, part: str, seconds: float) -> None:

@@ -61,7 +61,13 @@ class Outcome:
 
 
 async def run(
-    seed: int, faults: Sequence[Fault], *, say: Say, every_s: float = EVERY_S, aftermath_s: float = AFTERMATH_S
+    seed: int,
+    faults: Sequence[Fault],
+    *,
+    say: Say,
+    every_s: float = EVERY_S,
+    aftermath_s: float = AFTERMATH_S,
+    pool_s: float = POOL_S,
 ) -> Outcome:
     """Start the system, do the faults, end all; promises that were broken are in the outcome, with the folder kept."""
     outcome = Outcome(seed)
@@ -74,7 +80,7 @@ async def run(
                 stage = Stage(world, traffic, random.Random(seed))
                 await world.until(traffic.some(1), "the first user was served")
                 for fault in faults:
-                    outcome.effects.append(await _one(stage, fault, outcome, say))
+                    outcome.effects.append(await _one(stage, fault, outcome, say, pool_s))
                     await asyncio.sleep(aftermath_s)
             say(f"{len(traffic.visits)} users came; looking at what is left")
             await _after(world, traffic, outcome)
@@ -87,9 +93,9 @@ async def run(
     return outcome
 
 
-async def _one(stage: Stage, fault: Fault, outcome: Outcome, say: Say) -> Effect:
+async def _one(stage: Stage, fault: Fault, outcome: Outcome, say: Say, pool_s: float) -> Effect:
     effect = Effect(fault, monotonic())
-    late = outcome.promises.setdefault(f"recovered, and the pool full within {POOL_S:g} s of it", [])
+    late = outcome.promises.setdefault(f"recovered, and the pool full within {pool_s:g} s of it", [])
     say(f"  {fault.name} ({fault.what})")
     try:
         recovered = await fault.inject(stage)
@@ -99,7 +105,7 @@ async def _one(stage: Stage, fault: Fault, outcome: Outcome, say: Say) -> Effect
         )
         effect.recovered_at = monotonic()
         effect.pool_s = await stage.world.until(
-            stage.world.pool_is_full, f"{POOL} warm agents after {fault.name}", POOL_S
+            stage.world.pool_is_full, f"{POOL} warm agents after {fault.name}", pool_s
         )
     except (NotRecoveredError, NotPossibleError) as error:
         effect.over_at = effect.over_at or monotonic()

@@ -76,10 +76,14 @@ class World:
         return False
 
     def healthy(self) -> bool:
-        """Whether the system says of itself that it is ready."""
+        """Whether the system says of itself that it is ready, and its host that it can start agents."""
         with contextlib.suppress(httpx.HTTPError), self.system.client() as client:
-            return client.get("/health/ready").status_code == 200
+            return client.get("/health/ready").status_code == 200 and self._zygote() == "ready"
         return False
+
+    def _zygote(self) -> str:
+        hosts = self.system.get("/api/hosts", headers=self.system.admin).get("hosts", [])
+        return hosts[0]["zygote"] if hosts else "no host"
 
     def pool_is_full(self) -> bool:
         """Whether so many agents wait as should."""
