@@ -27,7 +27,9 @@ PROMPT_S = 4.0
 """A greeting or an answer that takes longer is noticed: it is spoken at the pace of speech, its text along with it."""
 GREETING_S = 20.0
 ANSWER_S = 10.0
-ASK_TRIES = 4
+ASK_TRIES = 2
+"""Then the page is loaded again: a starved machine breaks a user's connection, too, and not only an agent's."""
+MOST_RELOADS = 2
 REJOIN_S = 1.0
 """A page whose room was closed asks then what became of its session."""
 FINAL = ("ended", "failed")
@@ -43,6 +45,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 class Cut(Exception):  # noqa: N818 - as above
     """The session is over, and says why."""
+
+
+class Reload(Exception):  # noqa: N818 - as above
+    """The user has had no answer and loads the page again."""
 
 
 class Broken(Exception):  # noqa: N818 - as above
@@ -71,6 +77,7 @@ class Visit:
     ended_at: float | None = None
     phase: Literal["starting", "assigned", "talking", "over"] = "starting"
     session_id: str | None = None
+    reloads: int = 0
     sessions: list[str] = field(default_factory=list)
     """Every session that this user was told is ready."""
     start_s: float | None = None
@@ -230,6 +237,12 @@ class Visitor:
                 await asyncio.sleep(RECONNECT_S)
             except CallOverError:
                 await self._after_the_room()
+            except Reload:
+                await self._look("no answer")
+                self.visit.reloads += 1
+                if self.visit.reloads > MOST_RELOADS:
+                    raise Broken(f"{self.visit.session_id} lives and does not answer") from None
+                self.visit.notice("no answer; the page loaded again")
             if monotonic() > deadline:
                 raise Broken(f"{self.visit.session_id} is ready and could not be talked to")
             join = await self._token(deadline)
@@ -242,7 +255,7 @@ class Visitor:
 
     async def _converse(self, caller: Caller) -> None:
         began = monotonic()
-        greeted = await self._heard(caller, "", GREETING_S)
+        greeted = await self._heard(caller, "", GREETING_S) if self._asked == 0 else began
         if greeted is None:
             await self._look("no greeting")
             self.visit.notice("no greeting", began)
@@ -266,7 +279,7 @@ class Visitor:
             await self._look("no answer")
             self.visit.notice("no answer; asked again", asked)
         else:
-            raise Broken(f"{self.visit.session_id} lives and does not answer: asked {ASK_TRIES} times")
+            raise Reload
         self.visit.answers += 1
         if answered - began > PROMPT_S:
             self.visit.notice(f"answered after {answered - began:.1f} s", began)

@@ -76,14 +76,25 @@ class World:
         return False
 
     def healthy(self) -> bool:
-        """Whether the system says of itself that it is ready, and its host that it can start agents."""
-        with contextlib.suppress(httpx.HTTPError), self.system.client() as client:
-            return client.get("/health/ready").status_code == 200 and self._zygote() == "ready"
+        """Whether the system says of itself that it is ready, its host can start agents, and its worker is up."""
+        with contextlib.suppress(httpx.HTTPError, ValueError), self.system.client() as client:
+            return client.get("/health/ready").status_code == 200 and self._zygote() == "ready" and self._worker_is_up()
+        return False
+
+    def _worker_is_up(self) -> bool:
+        """Whether it has processes for its tasks: it has read everything then."""
+        with contextlib.suppress(LookupError, psutil.Error):
+            return bool(psutil.Process(self.pid_of("worker")).children())
         return False
 
     def _zygote(self) -> str:
+        """What the host says of its zygote; nothing while it is not this daemon that said it."""
         hosts = self.system.get("/api/hosts", headers=self.system.admin).get("hosts", [])
-        return hosts[0]["zygote"] if hosts else "no host"
+        with contextlib.suppress(LookupError, psutil.Error):
+            # The process's own start is known to a hundredth of a second.
+            if (hosts[0]["startedAt"] or 0) > psutil.Process(self.pid_of("host")).create_time() - 1:
+                return str(hosts[0]["zygote"])
+        return ""
 
     def pool_is_full(self) -> bool:
         """Whether so many agents wait as should."""
