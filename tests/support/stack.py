@@ -36,7 +36,7 @@ from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, Program, RedisServer, wait_until
+from tests.support.servers import HERE, LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, Place, Program, RedisServer, wait_until
 
 TOP = Path(__file__).parents[2]
 HOST_ID = "host-of-tests"
@@ -116,21 +116,22 @@ class Stack:
     parts: dict[str, PartProgram] = field(default_factory=dict)
     beside_another: bool = False
     """Another stack's Redis and LiveKit: that one stops them."""
+    place: Place = HERE
 
     @classmethod
-    def create(cls, *, aof: bool = False, **settings: str) -> Stack:
+    def create(cls, *, aof: bool = False, place: Place = HERE, **settings: str) -> Stack:
         """Redis and LiveKit run; the rest is started by the test. Settings are environment variables."""
         # A short path: a Unix socket's may have 107 characters.
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
-        redis = RedisServer.create(folder / "redis", aof=aof).start()
-        livekit = LiveKitServer.create(folder / "livekit").start()
-        return cls(folder, redis, livekit, settings)
+        redis = RedisServer.create(folder / "redis", aof=aof, place=place).start()
+        livekit = LiveKitServer.create(folder / "livekit", place=place).start()
+        return cls(folder, redis, livekit, settings, place=place)
 
-    def beside(self, host_id: str) -> Stack:
-        """A second machine: a folder and a host of its own, on the same Redis and LiveKit."""
+    def beside(self, host_id: str, place: Place | None = None) -> Stack:
+        """Another machine: a folder and a host of its own, on the same Redis and LiveKit."""
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         settings = {**self.settings, "HOST_ID": host_id}
-        return Stack(folder, self.redis, self.livekit, settings, beside_another=True)
+        return Stack(folder, self.redis, self.livekit, settings, beside_another=True, place=place or self.place)
 
     # --- settings ----------------------------------------------------------------------------------------
 
@@ -173,7 +174,8 @@ class Stack:
     def start(self, name: str, *argv: str, **overrides: str) -> PartProgram:
         """Start one of our programs (or start it again)."""
         environment = self.environment(**overrides)
-        part = PartProgram([sys.executable, "-m", *argv], self.folder / f"{name}.log", environment=environment)
+        command = [*self.place.enter, sys.executable, "-m", *argv]
+        part = PartProgram(command, self.folder / f"{name}.log", environment=environment)
         self.parts[name] = part.start()
         return part
 
