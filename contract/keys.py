@@ -119,6 +119,8 @@ SESSION_FIELDS = {
     "assignment": "the claim's settings as JSON",
     "attempts": "spawn tries begun, for the agent that it has or lacks",
     "spawnTask": "the task that is at these tries",
+    "spawnHost": "the host of the last try",
+    "passed": "how often a host left its spawn to another one that had fewer agents",
     "replacements": "agents that died in this call and were replaced; absent for none",
     "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
     "replacedAt": "the last replacement was begun at",
@@ -136,6 +138,7 @@ HOST_FIELDS = {
     "draining": "1 while it is out of claims and starts nothing",
     "drainingSince": "since when",
     "drainingBy": "operator, or stop: then its next daemon takes it back",
+    "spawnFailedAt": "a try of a spawn there was last found to have failed",
 }
 
 

@@ -91,10 +91,11 @@ class SessionStore(Protocol):
 
         Raises:
             HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
+            FewerElsewhereError: it is for the pool, and another host has fewer agents; nothing was counted.
         """
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
-        """Take a spawn back that a draining host does not do, and the try if one was counted.
+        """Take a spawn back that this host is not to do, and the try if one was counted.
 
         Returns whether it is to be queued again, for another host. Where all hosts drain, a user's session waits in
         its place for one, and one for the pool is ended.

@@ -26,6 +26,7 @@ from orchestrator.adapters.redis_records import (
 )
 from orchestrator.domain.errors import (
     AtCapacityError,
+    FewerElsewhereError,
     HostDrainingError,
     InvalidRequestError,
     SessionNotFoundError,
@@ -54,6 +55,8 @@ from orchestrator.records import (
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
+DRAINS, FEWER_ELSEWHERE = -1, -2
+"""What ``begin_spawn.lua`` says instead of a number of tries."""
 
 
 class RedisStore:
@@ -160,8 +163,10 @@ class RedisStore:
         # Sent again it counts two tries at worst.
         own = [keys.session(session_id), keys.HOSTS]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
-        if attempt < 0:
+        if attempt == DRAINS:
             raise HostDrainingError
+        if attempt == FEWER_ELSEWHERE:
+            raise FewerElsewhereError
         return attempt
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:

@@ -113,6 +113,12 @@ class HostDrainingError(GreenroomError):
     code, status = "host_draining", 503
 
 
+class FewerElsewhereError(GreenroomError):
+    """Another host has fewer agents: it is to start this one."""
+
+    code, status = "fewer_elsewhere", 503
+
+
 class BodyTooLargeError(GreenroomError):
     """A body may have 16 KiB at most."""
 

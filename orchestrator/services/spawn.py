@@ -12,7 +12,7 @@ import structlog
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import GreenroomError, HostDrainingError, RoomsUnavailableError
+from orchestrator.domain.errors import FewerElsewhereError, GreenroomError, HostDrainingError, RoomsUnavailableError
 from orchestrator.domain.session import is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
 from orchestrator.services.pool import KeepPool
@@ -22,6 +22,8 @@ log = structlog.get_logger("greenroom.spawn")
 
 BACK_PAUSE_S = 0.05
 """Before a spawn goes back into its queue: so a draining host's worker does not snatch it again and again."""
+PASS_PAUSE_S = 0.02
+"""The same for one that another host is to do: that host's worker waits in front of the queue."""
 IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
 HOST_DRAINS = "host_draining"
 HOST_AWAY = "host_unavailable"
@@ -65,7 +67,7 @@ class SpawnAgent:
         self._backoff = backoff or Backoff()
 
     async def __call__(self, session_id: str, task: str = "") -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more, or this host drains.
+        """Make the room, have the host fork; false when nobody needs the agent any more, or another host is to start it.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
@@ -76,6 +78,8 @@ class SpawnAgent:
             attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
         except HostDrainingError:
             return await self._give_back(session_id, counted=False)
+        except FewerElsewhereError:
+            return await self._give_back(session_id, counted=False, pause_s=PASS_PAUSE_S)
         if attempt == 0:
             await self._leave_nothing(session_id)
             return False
@@ -110,12 +114,12 @@ class SpawnAgent:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
 
-    async def _give_back(self, session_id: str, *, counted: bool) -> bool:
+    async def _give_back(self, session_id: str, *, counted: bool, pause_s: float = BACK_PAUSE_S) -> bool:
         """Let another host do it, in the room that may have been made."""
         again = await self._store.give_back(session_id, self._deadline_s, counted=counted)
         session = await self._store.get(session_id)
         if again:
-            await asyncio.sleep(BACK_PAUSE_S)
+            await asyncio.sleep(pause_s)
             await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None)
         elif session is None or session.agent is None:  # this try's agent may have come, though its answer did not
             await self._close_room(session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -40,14 +41,14 @@ class Machines:
     def start(self) -> None:
         """Start everything; returns when each host can fork and the API is ready."""
         place = self.hub.place
-        for number, machine in enumerate(self.network.machines):
-            self.hosts[f"host-{number}"] = stack = self.hub.beside(f"host-{number}", machine)
-            stack.start_worker()
-            stack.start_host(ready=False)
-        for stack in self.hosts.values():
-            stack.wait_zygote("ready")
         api = ["uvicorn", "--factory", "orchestrator.api.app:create_app", "--host", place.address]
         self.hub.start("api", *api, "--port", str(self.port), "--no-access-log", BIND=place.address, PORT=str(self.port))
+        for number, machine in enumerate(self.network.machines):
+            self.hosts[f"host-{number}"] = stack = self.hub.beside(f"host-{number}", machine)
+            stack.start("host", "orchestrator.host")
+            stack.start_worker()
+        for stack in self.hosts.values():
+            stack.wait_zygote("ready")
         wait_until(self._answers, timeout_s=PATIENCE_S, what="the API answers")
         self.hub.start_beat()
 
@@ -58,6 +59,8 @@ class Machines:
             for stack in self.hosts.values():
                 self.network.mend(stack.place)
                 stopping.callback(stack.stop)
+                if "worker" in stack.parts:
+                    stack.worker.send(signal.SIGTERM)  # all of them at once
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -92,7 +95,7 @@ class Machines:
         """How many live sessions each host has."""
         living = (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE)
         page = await backend.store.page(list(living), 100, None)
-        return Counter({host: 0 for host in self.hosts}) + Counter(session.host or "" for session in page.sessions)
+        return Counter(session.host or "" for session in page.sessions)
 
     def agents(self, host: str) -> list[psutil.Process]:
         """The agents that run on a machine."""

@@ -1,4 +1,5 @@
--- Takes a spawn back from a worker whose host drains: for another host, or to wait where none takes spawns.
+-- Takes a spawn back from a worker whose host drains, or has more agents than others: for another host, or to wait
+-- where none takes spawns.
 -- KEYS[18] session:<id>  KEYS[19] hosts
 -- ARGV     id, spawn deadline (s), '1' when a try was counted for it, reason, record (s)
 -- also     host:<id> of each host
@@ -7,7 +8,7 @@ local key, hosts = KEYS[OWN + 1], KEYS[OWN + 2]
 local id, deadline_s, counted, reason, record_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 if not lacks_agent(key) or not redis.call('ZSCORE', POOL_SPAWNING, id) then return 0 end
 if counted == '1' then redis.call('HINCRBY', key, 'attempts', -1) end
-redis.call('HDEL', key, 'spawnTask') -- whoever takes it now has another task
+redis.call('HDEL', key, 'spawnTask', 'spawnHost') -- whoever takes it now has another task
 if redis.call('HGET', key, 'status') ~= 'starting' or not all_drain(hosts) then
   redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
   return 1
