@@ -28,6 +28,7 @@ from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
+from orchestrator.host.fence import Fence
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import become_subreaper, private_bytes
 from orchestrator.host.renewal import Renewal, ZygoteSource
@@ -99,6 +100,7 @@ class HostDaemon:
             timeout_s=settings.drain_timeout_s,
             on_undrained=self._refill_soon,
         )
+        self._fence = Fence(self._agents, container.rooms, after_s=settings.agent_limits.frozen_s)
         self._leaving = asyncio.Event()
         self._server = HostServer(settings.host_socket, self._agents, self._retire)
 
@@ -121,7 +123,7 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._leave(),
+            self._reconcile(), self._housekeeping(), self._leave(), self._fence.run(),
         ]  # fmt: skip
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
@@ -136,8 +138,10 @@ class HostDaemon:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _beat(self) -> None:
+        asked_at = time.monotonic()
         with suppress(StoreUnavailableError):
             heard = await self._hosts.heartbeat(self._report(), self._settings.host_lease_s)
+            self._fence.heard(asked_at)
             if heard.was_lost:
                 log.warning("this host was taken for lost; what was replaced meanwhile is ended")
                 self._background(self._reconcile_agents())

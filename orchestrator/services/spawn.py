@@ -67,7 +67,7 @@ class SpawnAgent:
         self._backoff = backoff or Backoff()
 
     async def __call__(self, session_id: str, task: str = "") -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more, or another host is to start it.
+        """Make the room, have the host fork; false when nobody needs the agent now, or another host is to start it.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 

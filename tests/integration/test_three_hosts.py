@@ -49,7 +49,8 @@ async def _filled(machines: Machines, backend: Backend, size: int) -> None:
 
 
 async def test_a_host_is_cut_off_in_a_call_and_comes_back(machines: Machines, backend: Backend) -> None:
-    await _filled(machines, backend, 1)
+    await backend.container.pool.resize(1)
+    await backend.pool_has(1)
     async with machines.calling(backend) as call, watching(backend, call.session_id) as watch:
         assert await call.asks("tell me a joke") == JOKES[0]
         await _filled(machines, backend, 5)
@@ -77,9 +78,70 @@ async def test_a_host_is_cut_off_in_a_call_and_comes_back(machines: Machines, ba
         for agent in agents:
             await backend.gone(agent.pid)
         await backend.room_gone(waiting[0])
-        await _filled(machines, backend, 6 - 1)
+        await _filled(machines, backend, 8)  # what comes from now on comes to the one that has none
         assert await call.asks("tell me another joke") == JOKES[2]
         assert (await call.session()).agent == after.agent
         assert (len(watch.sids), watch.most_at_once) == (2, 1), "nobody came back, and nobody spoke with the other"
         assert call.lines.count(RESUMED_LINE) == 1
     await backend.end(call.session_id)
+
+
+async def test_a_host_that_is_cut_off_for_a_moment_keeps_its_call(machines: Machines, backend: Backend) -> None:
+    await backend.container.pool.resize(1)
+    await backend.pool_has(1)
+    async with machines.calling(backend) as call, watching(backend, call.session_id) as watch:
+        before = await call.session()
+        assert before.host is not None
+
+        machines.cut(before.host)
+        await _is_silent(backend, before.host)
+        machines.mend(before.host)
+
+        await heard_again(backend, before.host)
+        assert await call.asks("tell me a joke") == JOKES[0]
+        after = await call.session()
+        assert (after.agent, after.replacements) == (before.agent, 0)
+        assert len(watch.sids) == 1
+    await backend.end(call.session_id)
+
+
+async def _is_silent(backend: Backend, host: str) -> None:
+    async def suspected() -> bool:
+        return (await view_of(backend, host)).suspect_at is not None
+
+    await eventually(suspected, what=f"{host} is silent")
+
+
+async def test_a_host_is_drained_in_a_call(machines: Machines, backend: Backend) -> None:
+    await backend.container.pool.resize(2)
+    await backend.pool_has(2)
+    async with machines.calling(backend) as call:
+        await _filled(machines, backend, 5)
+        before = await call.session()
+        drained = before.host
+        assert drained is not None
+        async with machines.client() as client:
+            (await client.post(f"/api/hosts/{drained}/drain")).raise_for_status()
+
+            async def only_the_call_is_left() -> bool:
+                spread = await machines.spread(backend)
+                return spread[drained] == 1 and len(await backend.pool()) == 5
+
+            await eventually(only_the_call_is_left, what="the pool is full of other hosts' agents")
+            assert await call.asks("tell me a joke") == JOKES[0]
+            assert (await call.session()).agent == before.agent
+            await backend.container.pool.resize(8)
+            await backend.pool_has(8)
+            assert (await machines.spread(backend))[drained] == 1, "nothing new is started there"
+
+            (await client.delete(f"/api/session/{call.session_id}")).raise_for_status()
+            ended = await backend.session(call.session_id, S.ENDED)
+            assert ended.end_reason == "ended by the operator"
+            await backend.room_gone(call.session_id)
+
+            async def nothing_is_left() -> bool:
+                return (await view_of(backend, drained)).drained and not machines.hosts[drained].agent_pids()
+
+            await eventually(nothing_is_left, what="the host is drained")
+            (await client.post(f"/api/hosts/{drained}/undrain")).raise_for_status()
+    await _filled(machines, backend, MANY)

@@ -11,7 +11,17 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import FewerElsewhereError
-from tests.support.records import LIMITS, agent_record, beat, cold_id, host_report, identity, start_request, warm, warm_id
+from tests.support.records import (
+    LIMITS,
+    agent_record,
+    beat,
+    cold_id,
+    host_report,
+    identity,
+    start_request,
+    warm,
+    warm_id,
+)
 
 FULL, EMPTY = "host-full", "host-empty"
 

@@ -1,4 +1,4 @@
-"""Several machines on one network: Redis, LiveKit, the API and beat on the hub, a host and a worker on each other one."""
+"""Machines on one network: Redis, LiveKit, the API and beat on the hub, a host and a worker on each of the others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Machines:
         """Start everything; returns when each host can fork and the API is ready."""
         place = self.hub.place
         api = ["uvicorn", "--factory", "orchestrator.api.app:create_app", "--host", place.address]
-        self.hub.start("api", *api, "--port", str(self.port), "--no-access-log", BIND=place.address, PORT=str(self.port))
+        self.hub.start(
+            "api", *api, "--port", str(self.port), "--no-access-log", BIND=place.address, PORT=str(self.port)
+        )
         for number, machine in enumerate(self.network.machines):
             self.hosts[f"host-{number}"] = stack = self.hub.beside(f"host-{number}", machine)
             stack.start("host", "orchestrator.host")

@@ -36,7 +36,16 @@ from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
-from tests.support.servers import HERE, LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, Place, Program, RedisServer, wait_until
+from tests.support.servers import (
+    HERE,
+    LIVEKIT_KEY,
+    LIVEKIT_SECRET,
+    LiveKitServer,
+    Place,
+    Program,
+    RedisServer,
+    wait_until,
+)
 
 TOP = Path(__file__).parents[2]
 HOST_ID = "host-of-tests"
