@@ -20,6 +20,9 @@ from tests.support.servers import free_port, wait_until
 from tests.support.session_call import SessionCall
 from tests.support.stack import ADMIN_TOKEN, PATIENCE_S, Backend, Stack, eventually
 
+START_S = 120.0
+"""So many programs start at once that a machine of two cores takes half a minute; busy with other things, longer."""
+
 
 @dataclass
 class Machines:
@@ -50,7 +53,7 @@ class Machines:
             stack.start("host", "orchestrator.host")
             stack.start_worker()
         for stack in self.hosts.values():
-            stack.wait_zygote("ready")
+            stack.wait_zygote("ready", timeout_s=START_S)
         wait_until(self._answers, timeout_s=PATIENCE_S, what="the API answers")
         self.hub.start_beat()
 

@@ -199,7 +199,7 @@ class Stack:
             self.wait_zygote("ready")
         return host
 
-    def wait_zygote(self, status: str) -> str:
+    def wait_zygote(self, status: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until this very daemon says so of its zygote; returns the whole of it."""
         said = ""
 
@@ -209,7 +209,7 @@ class Stack:
             said = heard.get("zygote", "") if self.is_of(self.host, heard) else ""
             return said.startswith(status)
 
-        wait_until(look, timeout_s=PATIENCE_S, what=f"the zygote is {status}")
+        wait_until(look, timeout_s=timeout_s, what=f"the zygote is {status}")
         return said
 
     def heartbeat(self) -> dict[str, str]:
