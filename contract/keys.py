@@ -20,11 +20,12 @@ pool:target             string  for ever   resize                      plan, GET
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
-                                a beat; a  API: drain; Lua:
-                                week while suspect_host, lose_host
-                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
-host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
-                                           replace
+                                a beat; a  API: drain; Lua:            begin_spawn
+                                week while suspect_host, lose_host,
+                                it drains  begin_spawn
+                                           (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
+host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
+                                           replace                     begin_spawn
 host:<id>:commands      stream  ~1000      claim, finish, API,         that host
                                            rollout
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)

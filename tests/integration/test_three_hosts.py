@@ -78,12 +78,27 @@ async def test_a_host_is_cut_off_in_a_call_and_comes_back(machines: Machines, ba
         for agent in agents:
             await backend.gone(agent.pid)
         await backend.room_gone(waiting[0])
-        await _filled(machines, backend, 8)  # what comes from now on comes to the one that has none
+        await _starts_agents(machines, backend, cut)
+        await _filled(machines, backend, 5)
         assert await call.asks("tell me another joke") == JOKES[2]
         assert (await call.session()).agent == after.agent
         assert (len(watch.sids), watch.most_at_once) == (2, 1), "nobody came back, and nobody spoke with the other"
         assert call.lines.count(RESUMED_LINE) == 1
     await backend.end(call.session_id)
+
+
+async def _starts_agents(machines: Machines, backend: Backend, host: str) -> None:
+    """Wait until this host's worker takes work again."""
+
+    async def look() -> bool:
+        for size in (0, HOSTS):
+            await backend.container.pool.resize(size)
+            await backend.pool_has(size)
+        return (await machines.spread(backend))[host] > 0
+
+    await eventually(look, what=f"{host} starts agents again")
+    await backend.container.pool.resize(0)
+    await backend.pool_has(0)
 
 
 async def test_a_host_that_is_cut_off_for_a_moment_keeps_its_call(machines: Machines, backend: Backend) -> None:

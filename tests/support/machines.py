@@ -14,11 +14,12 @@ import psutil
 from agent.voices.script import GREETING
 from contract.states import SessionState
 from orchestrator.adapters.livekit_client import Caller
+from orchestrator.cli.redis_server import client_of
 from orchestrator.records import HostView
 from tests.support.netns import Network, network
 from tests.support.servers import free_port, wait_until
 from tests.support.session_call import SessionCall
-from tests.support.stack import ADMIN_TOKEN, PATIENCE_S, Backend, Stack, eventually
+from tests.support.stack import ADMIN_TOKEN, Backend, Stack, eventually
 
 START_S = 120.0
 """So many programs start at once that a machine of two cores takes half a minute; busy with other things, longer."""
@@ -48,14 +49,15 @@ class Machines:
         self.hub.start(
             "api", *api, "--port", str(self.port), "--no-access-log", BIND=place.address, PORT=str(self.port)
         )
+        self.hub.start_beat()
         for number, machine in enumerate(self.network.machines):
             self.hosts[f"host-{number}"] = stack = self.hub.beside(f"host-{number}", machine)
             stack.start("host", "orchestrator.host")
             stack.start_worker()
         for stack in self.hosts.values():
             stack.wait_zygote("ready", timeout_s=START_S)
-        wait_until(self._answers, timeout_s=PATIENCE_S, what="the API answers")
-        self.hub.start_beat()
+        wait_until(self._answers, timeout_s=START_S, what="the API answers")
+        wait_until(self._beat_leads, timeout_s=START_S, what="beat leads")
 
     def stop(self) -> None:
         """End everything; fails when something is left, on whichever machine."""
@@ -71,6 +73,10 @@ class Machines:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(f"{self.url}/health/live", timeout=1).is_success
         return False
+
+    def _beat_leads(self) -> bool:
+        with client_of(self.hub.redis.url, decode_responses=True) as client:
+            return bool(client.exists("redbeat::lock"))
 
     # --- using them --------------------------------------------------------------------------------------
 
