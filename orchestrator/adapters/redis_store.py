@@ -55,8 +55,8 @@ from orchestrator.records import (
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
-DRAINS, FEWER_ELSEWHERE = -1, -2
-"""What ``begin_spawn.lua`` says instead of a number of tries."""
+DRAINS = -1
+"""What ``begin_spawn.lua`` says instead of a number of tries; below it, another host has fewer agents."""
 
 
 class RedisStore:
@@ -165,8 +165,8 @@ class RedisStore:
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
         if attempt == DRAINS:
             raise HostDrainingError
-        if attempt == FEWER_ELSEWHERE:
-            raise FewerElsewhereError
+        if attempt < DRAINS:
+            raise FewerElsewhereError(passed=DRAINS - attempt)
         return attempt
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:

@@ -22,8 +22,8 @@ log = structlog.get_logger("greenroom.spawn")
 
 BACK_PAUSE_S = 0.05
 """Before a spawn goes back into its queue: so a draining host's worker does not snatch it again and again."""
-PASS_PAUSE_S = 0.02
-"""The same for one that another host is to do: that host's worker waits in front of the queue."""
+PASS_PAUSE_S, LONGEST_PASS_PAUSE_S = 0.02, 0.64
+"""The same for one that another host is to do. That host's worker is mostly the next; a busy one is given more time."""
 IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
 HOST_DRAINS = "host_draining"
 HOST_AWAY = "host_unavailable"
@@ -78,8 +78,9 @@ class SpawnAgent:
             attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
         except HostDrainingError:
             return await self._give_back(session_id, counted=False)
-        except FewerElsewhereError:
-            return await self._give_back(session_id, counted=False, pause_s=PASS_PAUSE_S)
+        except FewerElsewhereError as error:
+            pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
+            return await self._give_back(session_id, counted=False, pause_s=pause_s)
         if attempt == 0:
             await self._leave_nothing(session_id)
             return False

@@ -97,7 +97,7 @@ async def test_what_the_other_does_not_take_is_started_after_all(store: RedisSto
     passed = 0
     while not await starts(store, session_id, FULL):
         passed += 1
-    assert passed == 4, "twice for each host"
+    assert passed == 7, "twice for each host, and three times more"
 
 
 async def test_a_user_does_not_wait_for_it(store: RedisStore) -> None:

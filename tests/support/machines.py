@@ -21,7 +21,7 @@ from tests.support.servers import free_port, wait_until
 from tests.support.session_call import SessionCall
 from tests.support.stack import ADMIN_TOKEN, Backend, Stack, eventually
 
-START_S = 120.0
+START_S = 240.0
 """So many programs start at once that a machine of two cores takes half a minute; busy with other things, longer."""
 
 
@@ -56,8 +56,9 @@ class Machines:
             stack.start_worker()
         for stack in self.hosts.values():
             stack.wait_zygote("ready", timeout_s=START_S)
-        wait_until(self._answers, timeout_s=START_S, what="the API answers")
-        wait_until(self._beat_leads, timeout_s=START_S, what="beat leads")
+        wait_until(self._workers_wait, timeout_s=START_S, what="each worker takes work", every_s=0.1)
+        wait_until(self._answers, timeout_s=START_S, what="the API answers", every_s=0.1)
+        wait_until(self._beat_leads, timeout_s=START_S, what="beat leads", every_s=0.1)
 
     def stop(self) -> None:
         """End everything; fails when something is left, on whichever machine."""
@@ -77,6 +78,12 @@ class Machines:
     def _beat_leads(self) -> bool:
         with client_of(self.hub.redis.url, decode_responses=True) as client:
             return bool(client.exists("redbeat::lock"))
+
+    def _workers_wait(self) -> bool:
+        with client_of(self.hub.redis.url, decode_responses=True) as client:
+            waiting = [str(each["addr"]) for each in client.client_list() if each["cmd"] == "brpop"]
+        addresses = {address.rpartition(":")[0] for address in waiting}
+        return addresses >= {stack.place.address for stack in self.hosts.values()}
 
     # --- using them --------------------------------------------------------------------------------------
 

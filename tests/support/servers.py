@@ -45,13 +45,15 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition") -> None:
+def wait_until(
+    condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition", every_s: float = 0.01
+) -> None:
     """Return once ``condition()`` is true; fail the test when it is not within ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():
             return
-        time.sleep(0.01)
+        time.sleep(every_s)
     pytest.fail(f"not within {timeout_s} s: {what}")
 
 

@@ -209,7 +209,7 @@ class Stack:
             said = heard.get("zygote", "") if self.is_of(self.host, heard) else ""
             return said.startswith(status)
 
-        wait_until(look, timeout_s=timeout_s, what=f"the zygote is {status}")
+        wait_until(look, timeout_s=timeout_s, what=f"the zygote is {status}", every_s=0.05)
         return said
 
     def heartbeat(self) -> dict[str, str]:

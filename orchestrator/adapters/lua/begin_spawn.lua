@@ -5,7 +5,7 @@
 -- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
 --          place), or another task is at it: queued twice, it might be spawned on two hosts at once; -1 when that host
 --          drains (but a call goes on there, where no other host could take it); -2 when it is for the pool, and another
---          host has fewer agents
+--          host has fewer agents (-3 when it was passed on before, -4 when twice …)
 local key, id, deadline_s, host, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FAILED_S = 30
 
@@ -24,10 +24,10 @@ local function is_fit(name)
   return lease_is_fresh(name) and h[1] == 'ready' and not (h[2] and NOW - tonumber(h[2]) < FAILED_S)
 end
 
--- Whether another host is to start this one: nobody waits for it, and one has fewer agents. It is passed on twice as often
--- as there are such hosts, then whoever has it starts it: a host's worker may be away.
-local function is_anothers()
-  if redis.call('SISMEMBER', POOL_WARMING, id) == 0 then return false end
+-- Whether another host is to start this one: nobody waits for it, and one has fewer agents. Returns how often it was passed
+-- on by now; 0 when it is not, for that ends some time: a host's worker may be away.
+local function times_passed_on()
+  if redis.call('SISMEMBER', POOL_WARMING, id) == 0 then return 0 end
   local own, fit, fewer = load_of(host), 0, false
   for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
     if is_fit(name) then
@@ -35,7 +35,9 @@ local function is_anothers()
       fewer = fewer or (name ~= host and load_of(name) < own)
     end
   end
-  return fewer and redis.call('HINCRBY', key, 'passed', 1) <= 2 * fit
+  if not fewer then return 0 end
+  local passed = redis.call('HINCRBY', key, 'passed', 1)
+  return passed <= 2 * fit + 3 and passed or 0
 end
 
 if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
@@ -46,7 +48,8 @@ if drains(host) and (redis.call('HGET', key, 'status') == 'starting' or not all_
 if host ~= '' then
   local before = redis.call('HMGET', key, 'attempts', 'spawnHost')
   if (before[1] or '0') == '0' then
-    if is_anothers() then return -2 end
+    local passed = times_passed_on()
+    if passed > 0 then return -1 - passed end
   elseif before[2] and redis.call('EXISTS', host_key(before[2])) == 1 then
     redis.call('HSET', host_key(before[2]), 'spawnFailedAt', NOW_TEXT)
   end
