@@ -20,8 +20,8 @@ from tests.support.stack import Backend
 
 HOSTS = 3
 POOL = 3
-DEATHS = 20
-LOSSES = 6
+DEATHS = 15
+LOSSES = 5
 HEAR_S = 60.0
 Fault = Callable[[Machines, Session], None]
 
