@@ -18,8 +18,8 @@ test: ## Check style, types and import directions, and run all tests
 	@sh scripts/test.sh $(ARGS)
 
 bench: ## Measure everything that the README has a figure for; about twelve minutes on a quiet machine
-	@sh scripts/setup.sh --dev && sh scripts/frontend.sh
-	@for name in start_latency start_throughput cold_start spawn_rate answer_latency click_to_agent; do \
+	@sh scripts/setup.sh --bench && sh scripts/frontend.sh
+	@for name in start_latency start_throughput cold_start spawn_rate answer_latency click_to_agent pool_policy; do \
 	    .venv/bin/python -m benchmarks.$$name || exit 1; done
 
 lint: ## Check style, types and import directions

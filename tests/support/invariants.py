@@ -74,7 +74,10 @@ async def check_agreement(client: Client) -> None:
     assert ready <= by_state[SessionState.READY]
     assert warming <= spawning
     assert not spawning & waiting
-    assert spawning | waiting == by_state[SessionState.STARTING]
+    in_call = by_state[SessionState.ASSIGNED] | by_state[SessionState.ACTIVE]
+    replaced = {i for i in in_call if not await client.hexists(keys.session(i), "agentPid")}
+    assert spawning | waiting == by_state[SessionState.STARTING] | replaced
+    assert not waiting & replaced
 
     users: dict[str, set[str]] = {}
     for state in LIVE_STATES:
