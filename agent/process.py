@@ -194,7 +194,8 @@ class AgentProcess:
     def _refusal(self, assignment: Assignment) -> str | None:
         if self._assignment is not None:
             return None if self._assignment.fence == assignment.fence else "taken"
-        if self._end.done() or not self._room.isconnected():
+        # Not ``isconnected()``, which is true while it reconnects too: a LiveKit that was restarted has lost the room.
+        if self._end.done() or self._room.connection_state != rtc.ConnectionState.CONN_CONNECTED:
             return "not in its room"
         return None
 

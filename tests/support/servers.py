@@ -73,7 +73,10 @@ class Program:
 
     def start(self) -> Self:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self.argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            # In a session of its own: Ctrl-C is for who started it, and who ends what needs it first.
+            self.process = subprocess.Popen(
+                self.argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         return self
 
     def send(self, number: signal.Signals) -> None:
