@@ -25,12 +25,13 @@ pool:aim                string  for ever   refill; resize deletes it   sample: t
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
-                                a beat; a  API: drain; Lua:
+                                a beat; a  API: drain; Lua:            begin_spawn
                                 week while suspect_host, lose_host,
-                                it drains  give_back (capacity)
+                                it drains  give_back (capacity),
+                                           begin_spawn
                                            (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
-host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host
-                                           replace
+host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
+                                           replace                     begin_spawn
 host:<id>:commands      stream  ~1000      claim, finish, API,         that host
                                            rollout
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
@@ -131,6 +132,8 @@ SESSION_FIELDS = {
     "assignment": "the claim's settings as JSON",
     "attempts": "spawn tries begun, for the agent that it has or lacks",
     "spawnTask": "the task that is at these tries",
+    "spawnHost": "the host of the last try",
+    "passed": "how often a host left its spawn to another one that had fewer agents",
     "replacements": "agents that died in this call and were replaced; absent for none",
     "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
     "replacedAt": "the last replacement was begun at",
@@ -148,6 +151,7 @@ HOST_FIELDS = {
     "draining": "1 while it is out of claims and starts nothing",
     "drainingSince": "since when",
     "drainingBy": "operator, or stop: then its next daemon takes it back",
+    "spawnFailedAt": "a try of a spawn there was last found to have failed",
 }
 
 BREAKER_FIELDS = {

@@ -95,6 +95,7 @@ class SessionStore(Protocol):
         Raises:
             HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
             HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
+            FewerElsewhereError: it is for the pool, and another host has fewer agents; nothing was counted.
             AgentsUnavailableError: spawns keep failing, and this one is not begun; a call's is.
         """
 
@@ -105,7 +106,7 @@ class SessionStore(Protocol):
         """
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
-        """Take a spawn back that a draining or full host does not do, and the try if one was counted.
+        """Take a spawn back that this host is not to do, and the try if one was counted.
 
         ``full_host`` said by itself that it is full, which counts until its next heartbeat. Returns whether the spawn
         is to be queued again, for another host. Where none takes it, a user's session waits in its place for one, and

@@ -32,6 +32,7 @@ from orchestrator.adapters.redis_records import (
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
     AtCapacityError,
+    FewerElsewhereError,
     HostDrainingError,
     HostFullError,
     InvalidRequestError,
@@ -63,8 +64,8 @@ TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
 BREAKER = keys.breaker(keys.DEFAULT_KIND)
-NOT_NOW = -3
-"""What ``begin_spawn`` answers while the breaker is open."""
+DRAINS, FULL, NOT_NOW = -1, -2, -3
+"""What ``begin_spawn.lua`` says instead of a number of tries; below them, another host has fewer agents."""
 
 
 class RedisStore:
@@ -178,10 +179,14 @@ class RedisStore:
         # Sent again it counts two tries at worst.
         own = [keys.session(session_id), keys.HOSTS, BREAKER]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
+        if attempt == DRAINS:
+            raise HostDrainingError
+        if attempt == FULL:
+            raise HostFullError
         if attempt == NOT_NOW:
             raise AgentsUnavailableError
-        if attempt < 0:
-            raise HostDrainingError if attempt == -1 else HostFullError
+        if attempt < NOT_NOW:
+            raise FewerElsewhereError(passed=NOT_NOW - attempt)
         return attempt
 
     async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:

@@ -125,6 +125,17 @@ class HostFullError(GreenroomError):
     code, status = "host_full", 503
 
 
+class FewerElsewhereError(GreenroomError):
+    """Another host has fewer agents: it is to start this one."""
+
+    code, status = "fewer_elsewhere", 503
+
+    def __init__(self, detail: str | None = None, *, passed: int = 1) -> None:
+        super().__init__(detail)
+        self.passed = passed
+        """How often it was passed on, this time included."""
+
+
 class BodyTooLargeError(GreenroomError):
     """A body may have 16 KiB at most."""
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -47,7 +48,7 @@ EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
 """A process that an earlier daemon started and that does not open its line by then is hung."""
-DIED, UNRESPONSIVE = "agent_died", "agent_unresponsive"
+DIED, UNRESPONSIVE, HOST_LOST = "agent_died", "agent_unresponsive", "host_lost"
 FORK_WAIT_S = 1.0
 """For forks under way when all agents are to end."""
 
@@ -403,6 +404,15 @@ class Agents:
         if self._forking:
             await asyncio.wait(list(self._forking.values()), timeout=FORK_WAIT_S)
         await asyncio.gather(*(self.end(agent, reason) for agent in self.all()))
+
+    def kill_all(self, reason: str) -> None:
+        """SIGKILL every agent. The store is told once it is there: others may go on with what was theirs by then."""
+        for agent in self.all():
+            if agent.ending is None and agent.phase != "joining":
+                identity = self._identity(agent.process)
+                self._outbox.put(partial(self._died, agent.session_id, identity, reason, HOST_LOST))
+                agent.ending = reason
+            send(agent.pidfd, signal.SIGKILL)
 
     def exit_status(self, pid: int, status: int) -> None:
         """A process was reaped, here or by the zygote; ``status`` is negative for a signal."""

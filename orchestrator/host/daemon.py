@@ -31,6 +31,7 @@ from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
+from orchestrator.host.fence import Fence
 from orchestrator.host.machine import Machine
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.peers import Strangers
@@ -117,6 +118,7 @@ class HostDaemon:
             timeout_s=settings.drain_timeout_s,
             on_undrained=self._refill_soon,
         )
+        self._fence = Fence(self._agents, container.rooms, after_s=settings.agent_limits.frozen_s)
         self._leaving = asyncio.Event()
         strangers = Strangers(self._agents.pids, user.uid if user else None)
         self._server = HostServer(settings.host_socket, self._agents, self._retire, strangers, gid)
@@ -140,7 +142,7 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._watch(), self._leave(),
+            self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
         ]  # fmt: skip
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
@@ -155,9 +157,11 @@ class HostDaemon:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _beat(self) -> None:
+        asked_at = time.monotonic()
         with suppress(StoreUnavailableError):
             report = self._report()
             heard = await self._hosts.heartbeat(report, self._settings.host_lease_s)
+            self._fence.heard(asked_at)
             self._note_room(report)
             if heard.was_lost:
                 log.warning("this host was taken for lost; what was replaced meanwhile is ended")

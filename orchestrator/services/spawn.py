@@ -14,6 +14,7 @@ from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
+    FewerElsewhereError,
     GreenroomError,
     HostDrainingError,
     HostFullError,
@@ -29,6 +30,8 @@ log = structlog.get_logger("greenroom.spawn")
 
 BACK_PAUSE_S = 0.05
 """Before a spawn goes back into its queue: so a host's worker does not snatch what it may not do again and again."""
+PASS_PAUSE_S, LONGEST_PASS_PAUSE_S = 0.02, 0.64
+"""The same for one that another host is to do. That host's worker is mostly the next; a busy one is given more time."""
 IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
 HOST_DRAINS, HOST_FULL = "host_draining", "host_full"
 HOST_AWAY = "host_unavailable"
@@ -76,7 +79,8 @@ class SpawnAgent:
     async def __call__(self, session_id: str, task: str = "") -> bool:
         """Make the room, have the host fork; false when this spawn is over, or another worker's.
 
-        So it is when nobody needs the agent any more, this host drains or is full, or spawns keep failing.
+        So it is when nobody needs the agent any more, another host is to start it, this one drains or is full, or spawns
+        keep failing.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
@@ -87,6 +91,9 @@ class SpawnAgent:
             attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
         except (HostDrainingError, HostFullError):
             return await self._give_back(session_id, counted=False)
+        except FewerElsewhereError as error:
+            pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
+            return await self._give_back(session_id, counted=False, pause_s=pause_s)
         except AgentsUnavailableError as error:
             await self._hold_back(session_id, error.detail, failed=False)
             return False
@@ -125,13 +132,15 @@ class SpawnAgent:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
 
-    async def _give_back(self, session_id: str, *, counted: bool, full: bool = False) -> bool:
+    async def _give_back(
+        self, session_id: str, *, counted: bool, full: bool = False, pause_s: float = BACK_PAUSE_S
+    ) -> bool:
         """Let another host do it, in the room that may have been made."""
         host = self._host_id if full else ""
         again = await self._store.give_back(session_id, self._deadline_s, counted=counted, full_host=host)
         session = await self._store.get(session_id)
         if again:
-            await asyncio.sleep(BACK_PAUSE_S)
+            await asyncio.sleep(pause_s)
             await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None)
         elif session is None or session.agent is None:  # this try's agent may have come, though its answer did not
             await self._close_room(session_id)

@@ -36,7 +36,16 @@ from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, Program, RedisServer, wait_until
+from tests.support.servers import (
+    HERE,
+    LIVEKIT_KEY,
+    LIVEKIT_SECRET,
+    LiveKitServer,
+    Place,
+    Program,
+    RedisServer,
+    wait_until,
+)
 
 TOP = Path(__file__).parents[2]
 HOST_ID = "host-of-tests"
@@ -118,21 +127,22 @@ class Stack:
     """Another stack's Redis and LiveKit: that one stops them."""
     before_host: list[str] = field(default_factory=list)
     """Arguments before those of the host daemon."""
+    place: Place = HERE
 
     @classmethod
-    def create(cls, *, aof: bool = False, **settings: str) -> Stack:
+    def create(cls, *, aof: bool = False, place: Place = HERE, **settings: str) -> Stack:
         """Redis and LiveKit run; the rest is started by the test. Settings are environment variables."""
         # A short path: a Unix socket's may have 107 characters.
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
-        redis = RedisServer.create(folder / "redis", aof=aof).start()
-        livekit = LiveKitServer.create(folder / "livekit").start()
-        return cls(folder, redis, livekit, settings)
+        redis = RedisServer.create(folder / "redis", aof=aof, place=place).start()
+        livekit = LiveKitServer.create(folder / "livekit", place=place).start()
+        return cls(folder, redis, livekit, settings, place=place)
 
-    def beside(self, host_id: str) -> Stack:
-        """A second machine: a folder and a host of its own, on the same Redis and LiveKit."""
+    def beside(self, host_id: str, place: Place | None = None) -> Stack:
+        """Another machine: a folder and a host of its own, on the same Redis and LiveKit."""
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         settings = {**self.settings, "HOST_ID": host_id}
-        return Stack(folder, self.redis, self.livekit, settings, beside_another=True)
+        return Stack(folder, self.redis, self.livekit, settings, beside_another=True, place=place or self.place)
 
     # --- settings ----------------------------------------------------------------------------------------
 
@@ -176,7 +186,8 @@ class Stack:
         """Start one of our programs (or start it again)."""
         environment = self.environment(**overrides)
         before = self.before_host if name == "host" else []
-        part = PartProgram([*before, sys.executable, "-m", *argv], self.folder / f"{name}.log", environment=environment)
+        command = [*self.place.enter, *before, sys.executable, "-m", *argv]
+        part = PartProgram(command, self.folder / f"{name}.log", environment=environment)
         self.parts[name] = part.start()
         return part
 
@@ -191,7 +202,7 @@ class Stack:
             self.wait_zygote("ready")
         return host
 
-    def wait_zygote(self, status: str) -> str:
+    def wait_zygote(self, status: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until this very daemon says so of its zygote; returns the whole of it."""
         said = ""
 
@@ -201,7 +212,7 @@ class Stack:
             said = heard.get("zygote", "") if self.is_of(self.host, heard) else ""
             return said.startswith(status)
 
-        wait_until(look, timeout_s=PATIENCE_S, what=f"the zygote is {status}")
+        wait_until(look, timeout_s=timeout_s, what=f"the zygote is {status}", every_s=0.05)
         return said
 
     def heartbeat(self) -> dict[str, str]:

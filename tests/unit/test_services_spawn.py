@@ -315,6 +315,17 @@ async def test_an_agent_that_came_after_the_last_try_keeps_its_room(scene: Scene
     assert scene.rooms.deleted == []
 
 
+async def test_what_another_host_is_to_start_goes_back_into_the_queue(scene: Scene) -> None:
+    await beat(scene.hosts)
+    await beat(scene.hosts, "other")
+    await scene.store.record_agent(agent_record(warm_id(9)))
+    assert await scene.spawn(warm_id(1)) is False
+    assert (scene.queue.spawned, scene.host.asked, scene.rooms.made) == ([(warm_id(1), False)], [], [])
+    session = await scene.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.attempts) == (SessionState.STARTING, 0)
+
+
 # --- spawns that keep failing --------------------------------------------------------------------------
 
 

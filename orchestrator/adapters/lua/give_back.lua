@@ -1,4 +1,5 @@
--- Takes a spawn back from a worker whose host drains or is full: for another host, or to wait where none takes spawns.
+-- Takes a spawn back from a worker whose host drains, is full or has more agents than others: for another host, or to wait
+-- where none takes spawns.
 -- KEYS[18] session:<id>  KEYS[19] hosts
 -- ARGV     id, spawn deadline (s), '1' when a try was counted for it, reason, record (s), the host that said it is full
 --          or ''
@@ -12,7 +13,7 @@ if full ~= '' and redis.call('EXISTS', host_key(full)) == 1 then
 end
 if not lacks_agent(key) or not redis.call('ZSCORE', POOL_SPAWNING, id) then return 0 end
 if counted == '1' then redis.call('HINCRBY', key, 'attempts', -1) end
-redis.call('HDEL', key, 'spawnTask') -- whoever takes it now has another task
+redis.call('HDEL', key, 'spawnTask', 'spawnHost') -- whoever takes it now has another task
 local room = hosts_room(hosts) -- this spawn is one of those under way
 local is_taken = not all_drain(hosts) and (not room or redis.call('ZCARD', POOL_SPAWNING) <= room)
 if redis.call('HGET', key, 'status') ~= 'starting' or is_taken then
