@@ -166,6 +166,27 @@ describe("coming back after a reload", () => {
     expect(fake.sessions.turns).toHaveBeenCalledTimes(2);
   });
 
+  it("asks for what the agent said when nothing at all of it came", async () => {
+    const fake = reloaded();
+    fake.sessions.turns.mockResolvedValue([]);
+    fake.call.open();
+    await settle();
+    const { handlers } = fake.room();
+    arrive(fake);
+    handlers.agentState("speaking");
+    handlers.agentState("listening");
+    await settle();
+    expect(texts(fake)).toEqual([]);
+    fake.sessions.turns.mockResolvedValue([
+      { role: "assistant", text: "Hello.", at: 1, interrupted: false, latencyMs: null },
+    ]);
+    handlers.agentState("speaking");
+    handlers.agentState("listening");
+    await settle();
+    expect(texts(fake)).toEqual(["Hello."]);
+    expect(fake.sessions.turns).toHaveBeenCalledTimes(3);
+  });
+
   it("keeps the restored conversation when the agent dies before it has said a word", async () => {
     const fake = reloaded();
     const turn = (text: string) => ({ role: "assistant" as const, text, at: 1, interrupted: false, latencyMs: null });

@@ -59,6 +59,14 @@ it("what was not finished when its room was left stays as it is", () => {
   expect(settled(captions)).toBe(captions);
 });
 
+describe("a turn whose caption never came", () => {
+  it("is put where it was said", () => {
+    const shown = said(NO_CAPTIONS, "a", "user", "what time is it");
+    const captions = restored(shown, [turn("user", "what time is it"), turn("assistant", "It is noon.")]);
+    expect(all(captions).map((caption) => caption.text)).toEqual(["what time is it", "It is noon."]);
+  });
+});
+
 describe("a divider", () => {
   it("stands between two agents, once", () => {
     const captions = divided(said(NO_CAPTIONS, "a", "assistant", "hello"), "d1");

@@ -59,25 +59,27 @@ export function divided(captions: Captions, id: string): Captions {
   return { restored: [], live: [...shown, { id, role: "divider", text: "", final: true }] };
 }
 
-/** The session's finished turns; of those that are there already, only what they say more. */
+/** The session's finished turns, each in its place; of those that are there already, only what they say more. */
 export function restored(captions: Captions, turns: readonly Turn[], sessionId: string): Captions {
   const live = [...captions.live];
   const unseen = new Set([...live.keys()].filter((index) => live[index]?.final));
-  const older: Caption[] = [];
+  let missing: Caption[] = [];
   // from the newest: the same words may have been said long ago as well
   for (const [index, turn] of [...turns.entries()].reverse()) {
     const text = turn.text.trim();
     const same = [...unseen].findLast((at) => live[at] && isOf(live[at], turn));
     const caption = same === undefined ? undefined : live[same];
     if (same === undefined || !caption) {
-      older.unshift({ id: `turn-${sessionId}-${index}`, role: turn.role, text, final: true });
+      missing.unshift({ id: `turn-${sessionId}-${index}`, role: turn.role, text, final: true });
       continue;
     }
     unseen.delete(same);
+    live.splice(same + 1, 0, ...missing);
+    missing = [];
     // cut short because the page was away while it was said
     if (text.length > caption.text.length) live[same] = { ...caption, text };
   }
-  return { restored: older, live };
+  return { restored: missing, live };
 }
 
 function isOf(caption: Caption, turn: Turn): boolean {

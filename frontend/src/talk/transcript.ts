@@ -1,8 +1,10 @@
 /** Keeps the captions of a call up to date: what is heard and typed, and what was said while the page was away. */
 
 import type { Turn } from "../lib/types";
-import { type Captions, divided, heard, NO_CAPTIONS, restored, type Segment, settled } from "./captions";
+import { all, type Captions, divided, heard, NO_CAPTIONS, restored, type Segment, settled } from "./captions";
 import type { CallState } from "./states";
+
+const AGAIN_MS = 1_000;
 
 export interface TranscriptParts {
   turns: (sessionId: string) => Promise<readonly Turn[]>;
@@ -63,13 +65,26 @@ export class Transcript {
     }
   }
 
-  /** The agent finished a sentence whose beginning was said while the page was away. */
+  /**
+   * The agent finished a sentence whose beginning was said while the page was away, or that it said before the page's
+   * connection for data was open: then nothing at all of it came.
+   */
   catchUp(before: CallState, now: CallState): void {
     const { sessionId } = now;
-    if (sessionId === null || sessionId !== this.#behind) return;
-    if (before.agentState !== "speaking" || now.agentState !== "listening") return;
+    if (before.agentState !== "speaking" || now.agentState !== "listening" || sessionId === null) return;
+    if (sessionId !== this.#behind && this.#hasHeard()) return;
     void this.load(sessionId);
     this.#behind = null;
+    if (!this.#hasHeard()) setTimeout(() => this.#again(sessionId, this.#turn), AGAIN_MS);
+  }
+
+  /** The sentence may have become a turn a moment after the agent fell silent. */
+  #again(sessionId: string, turn: number): void {
+    if (turn === this.#turn && !this.#hasHeard()) void this.load(sessionId);
+  }
+
+  #hasHeard(): boolean {
+    return all(this.#captions).some((caption) => caption.role === "assistant");
   }
 
   #set(captions: Captions): void {
