@@ -282,7 +282,7 @@ async def test_after_a_restart_no_connection_fails_once_more(own_server: RedisSe
         await asyncio.gather(*(client.ping() for _ in range(8)))
         own_server.stop(signal.SIGKILL)
         own_server.start()
-        await asyncio.sleep(0)
+        await let_sockets_close()
         store = RedisStore(client)
         await beat(RedisHosts(client))
         many = replace(LIMITS, max_agents=8, spawn_concurrency=8)
@@ -300,11 +300,8 @@ def test_a_loop_that_stood_still_while_the_server_restarted(own_server: RedisSer
         await let_sockets_close()
         return await store.reserve_warm(warm_id(number), 9, LIMITS)
 
-    async def settle() -> None:
-        await beat(RedisHosts(client))
-
     with asyncio.Runner() as runner:
-        runner.run(settle())
+        runner.run(beat(RedisHosts(client)))
         assert runner.run(reserve(1))
         for number in (2, 3):
             own_server.stop(signal.SIGKILL)

@@ -187,6 +187,22 @@ describe("coming back after a reload", () => {
     expect(fake.sessions.turns).toHaveBeenCalledTimes(3);
   });
 
+  it("asks again a second later, when those words have become a turn", async () => {
+    const fake = reloaded();
+    fake.sessions.turns.mockResolvedValue([]);
+    fake.call.open();
+    await settle();
+    const { handlers } = fake.room();
+    arrive(fake);
+    handlers.agentState("speaking");
+    handlers.agentState("listening");
+    fake.sessions.turns.mockResolvedValue([
+      { role: "assistant", text: "Hello.", at: 1, interrupted: false, latencyMs: null },
+    ]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(texts(fake)).toEqual(["Hello."]);
+  });
+
   it("keeps the restored conversation when the agent dies before it has said a word", async () => {
     const fake = reloaded();
     const turn = (text: string) => ({ role: "assistant" as const, text, at: 1, interrupted: false, latencyMs: null });

@@ -65,6 +65,18 @@ describe("a turn whose caption never came", () => {
     const captions = restored(shown, [turn("user", "what time is it"), turn("assistant", "It is noon.")]);
     expect(all(captions).map((caption) => caption.text)).toEqual(["what time is it", "It is noon."]);
   });
+
+  it("does not stand for an older one with the same words", () => {
+    const shown = said(said(NO_CAPTIONS, "a", "user", "what time is it"), "b", "user", "never recorded");
+    const noon = turn("assistant", "It is noon.");
+    const captions = restored(shown, [noon, turn("user", "what time is it"), noon]);
+    expect(all(captions).map((caption) => caption.text)).toEqual([
+      "It is noon.",
+      "what time is it",
+      "It is noon.",
+      "never recorded",
+    ]);
+  });
 });
 
 describe("a divider", () => {

@@ -63,6 +63,8 @@ export function divided(captions: Captions, id: string): Captions {
 export function restored(captions: Captions, turns: readonly Turn[], sessionId: string): Captions {
   const live = [...captions.live];
   const unseen = new Set([...live.keys()].filter((index) => live[index]?.final));
+  /** What was said after a caption and is not there, by that caption's index. */
+  const after = new Map<number, readonly Caption[]>();
   let missing: Caption[] = [];
   // from the newest: the same words may have been said long ago as well
   for (const [index, turn] of [...turns.entries()].reverse()) {
@@ -74,12 +76,12 @@ export function restored(captions: Captions, turns: readonly Turn[], sessionId: 
       continue;
     }
     unseen.delete(same);
-    live.splice(same + 1, 0, ...missing);
+    after.set(same, missing);
     missing = [];
     // cut short because the page was away while it was said
     if (text.length > caption.text.length) live[same] = { ...caption, text };
   }
-  return { restored: missing, live };
+  return { restored: missing, live: live.flatMap((caption, index) => [caption, ...(after.get(index) ?? [])]) };
 }
 
 function isOf(caption: Caption, turn: Turn): boolean {

@@ -72,10 +72,11 @@ export class Transcript {
   catchUp(before: CallState, now: CallState): void {
     const { sessionId } = now;
     if (before.agentState !== "speaking" || now.agentState !== "listening" || sessionId === null) return;
-    if (sessionId !== this.#behind && this.#hasHeard()) return;
+    const nothingCame = !this.#hasHeard();
+    if (sessionId !== this.#behind && !nothingCame) return;
     void this.load(sessionId);
     this.#behind = null;
-    if (!this.#hasHeard()) setTimeout(() => this.#again(sessionId, this.#turn), AGAIN_MS);
+    if (nothingCame) setTimeout(() => this.#again(sessionId, this.#turn), AGAIN_MS);
   }
 
   /** The sentence may have become a turn a moment after the agent fell silent. */
