@@ -4,7 +4,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format setup clean
+.PHONY: help run test bench chaos lint format setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,9 +18,13 @@ test: ## Check style, types and import directions, and run all tests
 	@sh scripts/test.sh $(ARGS)
 
 bench: ## Measure everything that the README has a figure for; about twelve minutes on a quiet machine
-	@sh scripts/setup.sh --dev && sh scripts/frontend.sh
-	@for name in start_latency start_throughput cold_start spawn_rate answer_latency click_to_agent; do \
+	@sh scripts/setup.sh --bench && sh scripts/frontend.sh
+	@for name in start_latency start_throughput cold_start spawn_rate answer_latency click_to_agent pool_policy; do \
 	    .venv/bin/python -m benchmarks.$$name || exit 1; done
+
+chaos: ## Break every part of a running system with users in it: make chaos ARGS="--seed 7 --faults 10"
+	@sh scripts/setup.sh --dev
+	@.venv/bin/python -m benchmarks.chaos $(ARGS)
 
 lint: ## Check style, types and import directions
 	@sh scripts/setup.sh --dev

@@ -1,11 +1,13 @@
 """Celery's settings: for the workers, for beat, and for whoever sends a task."""
 
 from orchestrator.adapters import celery_queue as q
+from orchestrator.redis_address import sentinels_of
 from orchestrator.settings import current_settings
 
 _settings = current_settings()
+_sentinels = sentinels_of(_settings.redis_url)
 
-broker_url = _settings.redis_url
+broker_url = _sentinels.broker_url if _sentinels else _settings.redis_url
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # Redis may be away for as long as it likes
 result_backend = None  # outcomes are in the sessions themselves
@@ -33,7 +35,7 @@ broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "retry_on_timeout": False,
-}
+} | (_sentinels.broker_options if _sentinels else {})
 
 task_default_queue = q.MAINTENANCE_QUEUE
 # The nameless exchange delivers to the queue that the routing key names. A named one keeps its bindings in Redis: when
@@ -46,13 +48,36 @@ task_queues = [
 task_create_missing_queues = True
 worker_hijack_root_logger = False
 
+# Of any number of beats one leads: it holds a lock in Redis, which it renews at each tick. Where it dies, another one
+# looks for the lock every `beat_max_loop_interval` and leads within these two times. A beat that cannot renew its lock
+# ends, and is started again: it waits for Redis for longer than the supervisor takes for a failed start, and no longer.
+beat_scheduler = "redbeat.RedBeatScheduler"
+beat_max_loop_interval = 2
+redbeat_redis_url = "redis-sentinel://" if _sentinels else _settings.redis_url
+redbeat_lock_timeout = 10
+redbeat_redis_options = {
+    "retry_period": 8,
+    "socket_timeout": 3,
+    "socket_connect_timeout": 2,
+} | (_sentinels.beat_options if _sentinels else {})
+
 # Messages expire below their period: a stopped worker does not wake to a backlog.
-beat_max_loop_interval = 10
 beat_schedule = {
     "refill": {
         "task": q.REFILL_TASK,
         "schedule": 30.0,
         "options": {"queue": q.REFILL_QUEUE, "expires": q.REFILL_EXPIRES_S},
+    },
+    "replace-lost": {
+        "task": q.REPLACE_LOST_TASK,
+        "schedule": q.REPLACE_LOST_EVERY_S,
+        # Before refills: users whose call was cut off wait for it.
+        "options": {"queue": q.SPAWN_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
+    },
+    "roll-out": {
+        "task": q.ROLL_OUT_TASK,
+        "schedule": q.ROLL_OUT_EVERY_S,
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.ROLL_OUT_EVERY_S},
     },
     "check": {
         "task": q.CHECK_HOSTS_TASK,

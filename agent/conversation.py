@@ -36,7 +36,7 @@ _INPUT_SAMPLE_RATE = 16_000
 class Conversation:
     """Talks with one user. ``on_turn`` gets each finished turn, ``on_end`` the reason, at most once.
 
-    ``history`` is what was said before this agent took over, oldest first.
+    ``history`` is what was said before this agent took over, oldest first; ``resumed`` means that the user was there.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Conversation:
         on_turn: Callable[[Turn], None],
         on_end: Callable[[str], None],
         history: Sequence[Turn] = (),
+        resumed: bool = False,
     ) -> None:
         self._room = room
         self._assignment = assignment
@@ -55,6 +56,7 @@ class Conversation:
         self._on_turn = on_turn
         self._on_end = on_end
         self._history = history
+        self._resumed = resumed or bool(history)
         self._agent: Agent | None = None
         self._session: AgentSession[None] | None = None
         self._greeted = False
@@ -108,7 +110,7 @@ class Conversation:
 
     def _first_line(self) -> str | None:
         """A user's own agent with an ``on_enter`` and no ``greeting`` speaks first in that, if at all."""
-        if self._history:
+        if self._resumed:
             return RESUMED_LINE
         own = self._assignment.opening_line or getattr(self._agent, "greeting", None)
         speaks_itself = getattr(type(self._agent), "on_enter", None) is not Agent.on_enter

@@ -21,6 +21,7 @@ from agent.host_link import HostLink
 from agent.loading import AgentFactory
 from agent.logs import redirect
 from contract.messages import (
+    Admit,
     AgentPhase,
     AnyMessage,
     Assign,
@@ -33,11 +34,12 @@ from contract.messages import (
     Ping,
     Pong,
     Ready,
+    Resumption,
     Turn,
     UserJoined,
     UserLeft,
 )
-from contract.procfs import start_ticks
+from contract.procfs import private_bytes, start_ticks
 
 log = logging.getLogger("greenroom.agent")
 
@@ -63,9 +65,9 @@ def run_agent(fork: Fork, factory: AgentFactory) -> int:
     """Live the session through; returns the process's exit code (0, or 1 when something broke)."""
     redirect(fork.log_path)
     word = asyncio.run(_live(fork, factory))
-    temporary = Path(fork.last_word_path + ".tmp")
-    temporary.write_text(json.dumps({"reason": word.reason, "ok": word.ok}))
-    temporary.rename(fork.last_word_path)
+    # Written in place: an agent that runs as another user may write this file, and make none. Its host reads it
+    # when the agent is dead, and takes half a word for none.
+    Path(fork.last_word_path).write_text(json.dumps({"reason": word.reason, "ok": word.ok}))
     return 0 if word.ok else 1
 
 
@@ -85,6 +87,7 @@ class AgentProcess:
         self._room = rtc.Room()
         self._link = HostLink(fork.host_socket, self._hello, self._on_message)
         self._end: asyncio.Future[LastWord] = asyncio.get_running_loop().create_future()
+        self._token: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._phase: AgentPhase = "joining"
         self._created_at = time.time()
         self._startup_s: float | None = None
@@ -114,7 +117,7 @@ class AgentProcess:
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_disconnected", self._on_participant)
         async with asyncio.timeout(JOIN_TIMEOUT_S):
-            await self._room.connect(self._fork.livekit_url, self._fork.token)
+            await self._room.connect(self._fork.livekit_url, await self._token)
         self._startup_s = time.time() - self._fork.requested_at
         self._phase = "ready"
         self._link.send(Ready(startup_s=self._startup_s))
@@ -131,8 +134,10 @@ class AgentProcess:
         return [p for p in self._room.remote_participants.values() if p.kind not in others]
 
     def _on_participant(self, _: rtc.RemoteParticipant) -> None:
-        if self._assignment is None:
-            return
+        if self._assignment is not None:
+            self._look_for_users()
+
+    def _look_for_users(self) -> None:
         users, now = self._users(), time.time()
         if users:
             self._last_activity = now
@@ -156,52 +161,63 @@ class AgentProcess:
             created_at=self._created_at,
             startup_s=self._startup_s,
             assignment=self._assignment,
+            proof=self._fork.proof,
         )
 
     async def _on_message(self, message: AnyMessage) -> None:
         match message:
+            case Admit():
+                if not self._token.done():  # a host that came back says it again
+                    self._token.set_result(message.token)
             case Assign():
-                self._assign(message.assignment)
+                self._assign(message)
             case End():
                 self._finish(LastWord(message.reason))
             case Ping():
-                self._link.send(Pong(seq=message.seq, in_room=self._room.isconnected()))
+                in_room = self._room.isconnected()
+                self._link.send(Pong(seq=message.seq, in_room=in_room, private_bytes=private_bytes("self")))
             case _:
                 log.warning("unexpected message", extra={"type": message.type})
 
-    def _assign(self, assignment: Assignment) -> None:
+    def _assign(self, message: Assign) -> None:
         """Accept the first assignment, and the same one again; refuse any other."""
+        assignment, resumption = message.assignment, message.resumption
         refusal = self._refusal(assignment)
         self._link.send(Assigned(fence=assignment.fence, accepted=refusal is None, reason=refusal))
         if refusal is None and self._assignment is None:
             self._assignment = assignment
-            self._phase = "assigned"
-            self._assigned_at = self._last_activity = time.time()
-            self._spawn(self._converse(assignment))
+            self._phase = "active" if resumption is not None and resumption.active else "assigned"
+            self._last_activity = time.time()
+            self._assigned_at = self._last_activity - (resumption.elapsed_s if resumption is not None else 0.0)
+            self._spawn(self._converse(assignment, resumption))
 
     def _refusal(self, assignment: Assignment) -> str | None:
         if self._assignment is not None:
             return None if self._assignment.fence == assignment.fence else "taken"
-        if self._end.done() or not self._room.isconnected():
+        # Not ``isconnected()``, which is true while it reconnects too: a LiveKit that was restarted has lost the room.
+        if self._end.done() or self._room.connection_state != rtc.ConnectionState.CONN_CONNECTED:
             return "not in its room"
         return None
 
     # --- the conversation ------------------------------------------------------------------------------
 
-    async def _converse(self, assignment: Assignment) -> None:
+    async def _converse(self, assignment: Assignment, resumption: Resumption | None) -> None:
         conversation = Conversation(
             self._room,
             assignment,
             self._factory,
             on_turn=self._on_turn,
             on_end=lambda reason: self._finish(LastWord(reason)),
+            history=resumption.history if resumption is not None else (),
+            resumed=resumption is not None and resumption.active,
         )
         # The answer to the claim is on its way through host, Redis and API: it goes first on a busy machine.
         await asyncio.sleep(HEAD_START_S)
         await conversation.start()
         self._conversation = conversation
-        if self._users():
-            self._on_participant(self._users()[0])
+        # A successor may find that the user has left meanwhile: it waits for them as its predecessor would have.
+        if self._users() or self._phase == "active":
+            self._look_for_users()
 
     def _on_turn(self, turn: Turn) -> None:
         self._last_activity = time.time()
@@ -211,6 +227,10 @@ class AgentProcess:
 
     async def _watch(self) -> None:
         while True:
+            if not self._end.done():  # from then on the alarm is for leaving
+                # A frozen machine's agents may have been replaced. The kernel ends this one before it runs again, for
+                # its room connection would open again by itself, and LiveKit would take the successor's from that.
+                signal.setitimer(signal.ITIMER_REAL, self._fork.limits.frozen_s)
             await asyncio.sleep(WATCH_S)
             word = self._overdue(time.time())
             if word is not None:

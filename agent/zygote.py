@@ -20,7 +20,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from contract.messages import Exited, Fork, Forked, ProtocolError, ZygoteFailed, ZygoteReady, parse_line
+from agent.confine import confine, limit_processes
+from contract.messages import (
+    MAX_MESSAGE_BYTES,
+    Exited,
+    Fork,
+    Forked,
+    ProtocolError,
+    ZygoteFailed,
+    ZygoteReady,
+    parse_line,
+)
+from contract.prctl import hide
 from contract.procfs import start_ticks
 
 READ_BYTES = 65_536
@@ -31,9 +42,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--fd", type=int, required=True)
     arguments.add_argument("--agent", required=True)
+    arguments.add_argument("--processes", type=int, default=0, help="of this user at most, all agents' together")
+    arguments.add_argument("--home", help="tells a machine's zygotes apart, for who looks at them")
     options = arguments.parse_args()
     host = socket.socket(fileno=options.fd)
     host.set_inheritable(False)
+    hide()
+    if options.processes:
+        limit_processes(options.processes)
     started = time.monotonic()
     # Before anything is imported, so that no collection dirties pages which the agents share.
     gc.disable()
@@ -88,6 +104,9 @@ class Zygote:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._obey(line)
+        if len(self._buffer) > MAX_MESSAGE_BYTES:
+            sys.stderr.write("zygote: its host sends a line without an end\n")
+            return False
         return True
 
     def _obey(self, line: bytes) -> None:
@@ -117,7 +136,7 @@ class Zygote:
             self._host.close()
             os.close(self._wake_r)
             os.close(self._wake_w)
-            Path("/proc/self/comm").write_text("greenroom-agent")
+            confine(request.limits)
             gc.enable()
             code = self._run_agent(request, self._factory)
         except BaseException as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Report, percentile
+from contract.procfs import private_bytes
 from orchestrator.adapters.livekit_client import Caller
 from orchestrator.adapters.speech import spoken
-from orchestrator.host.processes import private_bytes
 from tests.support.system import System, running_system
 
 SENTENCES = ("what time is it", "tell me a joke", "count to three", "who are you", "thank you")

@@ -24,7 +24,7 @@ BURSTS = 5
 def main() -> None:
     """Both figures on one system, then the ordinary way on the same machine."""
     with tempfile.TemporaryDirectory() as folder:
-        with running_system(Path(folder), PREWARM_POOL_SIZE="0") as system:
+        with running_system(Path(folder), PREWARM_POOL_SIZE="0", POOL_CAP="0") as system:
             cold_ms = [_one_cold(system) for _ in range(COLD_STARTS)]
         with running_system(Path(folder) / "burst", PREWARM_POOL_SIZE="3") as system:
             bursts_s = [_ten_at_once(system) for _ in range(BURSTS)]

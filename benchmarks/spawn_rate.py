@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Report, percentile
-from orchestrator.host.processes import private_bytes
+from contract.procfs import private_bytes
 from tests.support.system import System, running_system
 
 AGENTS = 60

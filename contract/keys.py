@@ -13,17 +13,31 @@ sessions:<state>        zset    for ever   Lua, with the state         API (list
                                            score: since when; for ``active``: last activity
 pool:ready              set     for ever   Lua: record_agent, claim,   claim
 pool:warming            set     for ever   Lua: reserve_warm, finish   plan: warm spawns under way
-pool:spawning           zset    for ever   Lua: reserve, begin_spawn   plan; score: the try's deadline
+pool:spawning           zset    for ever   Lua: reserve, begin_spawn,  plan; score: the try's deadline
+                                           replace, lose_host
 pool:waiting            zset    for ever   Lua: reserve_cold, dispatch plan, queue place; score: since when
-pool:target             string  for ever   resize                      plan, GET /api/pool
+pool:target             string  for ever   resize: the pool's floor    plan, GET /api/pool
+pool:arrivals           hash    for ever   Lua: claim, reserve_cold    plan, GET /api/pool: starts by slot of 10 s,
+                                                                       the newest 7
+pool:demand             hash    for ever   refill                      plan, GET /api/pool: the highest demand by slot,
+                                                                       for POOL_SCALE_DOWN_S
+pool:aim                string  for ever   refill; resize deletes it   sample: the target that it goes by
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day past host, each heartbeat;       claim (lease), API
-                                a beat; a  API: drain
-                                week while
-                                it drains  (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
-host:<id>:sessions      set     for ever   Lua: record_agent, finish   the host's reconciliation
-host:<id>:commands      stream  ~1000      claim, finish, API          that host
+host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
+                                a beat; a  API: drain; Lua:            begin_spawn
+                                week while suspect_host, lose_host,
+                                it drains  give_back (capacity),
+                                           begin_spawn
+                                           (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
+host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
+                                           replace                     begin_spawn
+host:<id>:commands      stream  ~1000      claim, finish, API,         that host
+                                           rollout
+rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
+breaker:<name>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
+                                           changed it; Lua: the try    health, metrics
+                                           (fields: ``BREAKER_FIELDS``)
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
 user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
                                            finish (Lua)                a user has, where that is limited
@@ -31,7 +45,11 @@ reply:<request id>      list    10 s       host                        the API r
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
 lock:<name>             string  seconds    maintenance tasks           maintenance tasks
-stats:fence             string  for ever   Lua: claim, record_agent    the same
+redbeat:*               hash,   for ever   beat (celery-redbeat)       beat: its schedule, and the lock of the one
+                        zset,                                          that leads
+                        string
+stats:fence             string  for ever   Lua: claim, record_agent,   the same
+                                           replace, lose_host
 stats:totalSpawned      string  for ever   Lua: record_agent           health, metrics
 stats:totalAssigned     string  for ever   Lua: claim, record_agent    health, metrics
 stats:deadClaims        string  for ever   Lua: evict                  metrics
@@ -40,6 +58,8 @@ stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated
                                 100
 stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
+stats:replacements      hash    for ever   Lua: replace, lose_host,    metrics
+                                           by reason's code
 stats:starts            hash    for ever   API: ``warm``, ``cold``     sample: the share of warm starts
 stats:startRecent       list    newest     API: "at ms" of each start  sample
                                 500
@@ -64,8 +84,12 @@ POOL_WARMING = "pool:warming"
 POOL_SPAWNING = "pool:spawning"
 POOL_WAITING = "pool:waiting"
 POOL_TARGET = "pool:target"
+POOL_ARRIVALS = "pool:arrivals"
+POOL_DEMAND = "pool:demand"
+POOL_AIM = "pool:aim"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
+ROLLOUT = "rollout"
 STATS_FENCE = "stats:fence"
 STATS_SPAWNED = "stats:totalSpawned"
 STATS_ASSIGNED = "stats:totalAssigned"
@@ -74,6 +98,7 @@ STATS_LAST_REFILL = "stats:lastRefillAt"
 STATS_SPAWN_RECENT = "stats:spawnRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
+STATS_REPLACEMENTS = "stats:replacements"
 STATS_STARTS = "stats:starts"
 STATS_START_RECENT = "stats:startRecent"
 STATS_VACANCIES = "stats:vacancies"
@@ -103,12 +128,19 @@ SESSION_FIELDS = {
     "error": "why it failed, in words",
     "errorCode": "why it failed, as a stable code",
     "prewarmed": "1 when it waited in the pool",
-    "fence": "the claim's fencing number",
+    "fence": "the claim's fencing number; greater after each replacement",
     "assignment": "the claim's settings as JSON",
-    "attempts": "spawn tries begun",
+    "attempts": "spawn tries begun, for the agent that it has or lacks",
+    "spawnTask": "the task that is at these tries",
+    "spawnHost": "the host of the last try",
+    "passed": "how often a host left its spawn to another one that had fewer agents",
+    "replacements": "agents that died in this call and were replaced; absent for none",
+    "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
+    "replacedAt": "the last replacement was begun at",
     "lastSeenAt": "the caller last asked about it at, while it waits",
     "taskId": "the Celery task of the spawn",
     "owner": "digest of who called for whom; absent where a user may have any number of sessions",
+    "generation": "which zygote of its host forked the agent",
     "tokenAt": "a token was last made at",
     "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
@@ -119,8 +151,31 @@ HOST_FIELDS = {
     "draining": "1 while it is out of claims and starts nothing",
     "drainingSince": "since when",
     "drainingBy": "operator, or stop: then its next daemon takes it back",
+    "spawnFailedAt": "a try of a spawn there was last found to have failed",
 }
 
+BREAKER_FIELDS = {
+    "failures": "spawns that failed in a row, while it is closed",
+    "opened": "how often it opened in a row; 0 while it is closed",
+    "since": "the first of these at",
+    "openUntil": "nothing is begun before",
+    "code": "of the failure that opened it",
+    "reason": "the same, in words",
+    "tryId": "the session whose spawn is the one try, half-open",
+    "tryUntil": "another one may be tried after",
+    "version": "grows with each change: a change that was decided on an older state is not made",
+}
+
+ROLLOUT_FIELDS = {
+    "id": "which one",
+    "state": "running, done or failed",
+    "detail": "what it waits for, or how it ended, in words",
+    "recycled": "agents that waited and were ended for it",
+    "startedAt": "begun at",
+    "movedAt": "something last changed at",
+    "seen": "what was seen then",
+    "endedAt": "done or failed at",
+}
 
 HOST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 """It is part of keys, of a queue's name and of addresses."""
@@ -166,6 +221,15 @@ def idempotency(digest: str) -> str:
     return f"idem:{digest}"
 
 
+DEFAULT_KIND = "default"
+"""The one kind of agent that there is."""
+
+
+def breaker(name: str) -> str:
+    """Whether spawns of one kind of agent are tried."""
+    return f"breaker:{name}"
+
+
 def limit(name: str, digest: str) -> str:
     """What counts against one rate: ``name`` is the policy's, the digest says whose."""
     return f"limit:{name}:{digest}"
@@ -183,6 +247,11 @@ def lock(name: str) -> str:
 
 OWNED_S = 604_800
 """A week: no setting lets a session last longer."""
+
+DEMAND_SLOT_S = 10
+"""The length of a slot of time in ``pool:arrivals`` and ``pool:demand``."""
+ARRIVAL_SLOTS = 7
+"""The rate is measured over a minute, and the slot that is not over."""
 
 SHARED = (
     POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING,

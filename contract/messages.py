@@ -9,14 +9,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
 
+MOST_WORDS_CHARS = 300
+"""Of why a message was refused: it may quote the message."""
+
 SESSION_ID_PATTERN = r"^(prewarm|session)_[0-9a-z_]{8,64}$"
 
+
+def _encodable(text: object) -> object:
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+"""Words from elsewhere. Half of a surrogate pair, of which UTF-8 has none, becomes "?": a language model's answer may
+have been cut there, and a file's name in an error need not be text."""
 SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN)]
+Pid = Annotated[int, Field(gt=0, le=4_194_304)]
+"""Linux gives no greater one."""
+Ticks = Annotated[int, Field(ge=0, lt=2**63)]
+"""Field 22 of ``/proc/<pid>/stat``: with the PID and the boot id it names one process for ever."""
+Fence = Annotated[int, Field(ge=0, lt=2**53)]
+"""Lua's numbers are exact up to there; a greater one would be the store's greatest for ever."""
+Seconds = Annotated[float, Field(ge=-1e11, le=1e11)]
+"""A time or a duration. What is beyond is none, and would make the store's sums infinite."""
 AgentPhase = Literal["joining", "ready", "assigned", "active"]
 
 
@@ -37,10 +56,11 @@ class _Message(BaseModel):
 class Assignment(BaseModel):
     """What binds at the claim: whose session it is and how its agent behaves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Not its errors either: they are logged, and a prompt is its caller's.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     session_id: SessionId
-    fence: int = Field(ge=0)
+    fence: Fence
     """Grows with every claim; an agent obeys only the highest it has seen."""
     user_id: str
     user_name: str | None = None
@@ -53,9 +73,9 @@ class Assignment(BaseModel):
 
 
 class AgentLimits(BaseModel):
-    """How long an agent may go on by itself, in seconds."""
+    """How long an agent may go on by itself, and what it may use up."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     orphan_s: float = 60.0
     """Without its host for so long, it ends itself."""
@@ -65,6 +85,12 @@ class AgentLimits(BaseModel):
     """The longest allowed call, counted from the claim."""
     max_idle_s: float = 1800.0
     """Assigned or active with nothing said for so long, it ends itself."""
+    frozen_s: float = 8.0
+    """One that stood still for so long dies the moment it would go on: its session may be another agent's by then."""
+    memory_mb: int = 2048
+    open_files: int = 1024
+    nice: int = 5
+    """Added to its niceness, from 0 to 19."""
 
 
 # --- agent -> host -------------------------------------------------------------------------------------
@@ -75,20 +101,21 @@ class Hello(_Message):
 
     type: Literal["hello"] = "hello"
     session_id: SessionId
-    pid: int = Field(gt=0)
-    start_ticks: int = Field(ge=0)
-    """Field 22 of ``/proc/<pid>/stat``: with the PID and the boot id it names one process for ever."""
+    pid: Pid
+    start_ticks: Ticks
     phase: AgentPhase
-    created_at: float
-    startup_s: float | None = None
+    created_at: Seconds
+    startup_s: Seconds | None = None
     assignment: Assignment | None = None
+    proof: str = ""
+    """``Fork.proof``: a process that its host does not know is believed with it, and for this session alone."""
 
 
 class Ready(_Message):
     """agent -> host: the room accepted it."""
 
     type: Literal["ready"] = "ready"
-    startup_s: float
+    startup_s: Seconds
     """From the fork request to the room's acceptance."""
 
 
@@ -96,24 +123,24 @@ class Assigned(_Message):
     """agent -> host: the answer to ``Assign``; the hand-over is done only if it was accepted."""
 
     type: Literal["assigned"] = "assigned"
-    fence: int
+    fence: Fence
     accepted: bool
-    reason: str | None = None
+    reason: Text | None = None
 
 
 class UserJoined(_Message):
     """agent -> host: a user is in the room."""
 
     type: Literal["user_joined"] = "user_joined"
-    identity: str
-    at: float
+    identity: Text
+    at: Seconds
 
 
 class UserLeft(_Message):
     """agent -> host: no user is in the room any more."""
 
     type: Literal["user_left"] = "user_left"
-    at: float
+    at: Seconds
 
 
 class Turn(_Message):
@@ -121,10 +148,10 @@ class Turn(_Message):
 
     type: Literal["turn"] = "turn"
     role: Literal["user", "assistant"]
-    text: str = Field(max_length=16_384)
-    at: float
+    text: Text = Field(max_length=16_384)
+    at: Seconds
     interrupted: bool = False
-    latency_s: float | None = None
+    latency_s: Seconds | None = None
     """For an assistant's turn: from the end of the user's speech to the answer's first sound."""
 
 
@@ -132,7 +159,7 @@ class Leaving(_Message):
     """agent -> host: its last word, also written to its last-word file. ``ok`` false means it failed."""
 
     type: Literal["leaving"] = "leaving"
-    reason: str
+    reason: Text
     ok: bool = True
 
 
@@ -142,9 +169,34 @@ class Pong(_Message):
     type: Literal["pong"] = "pong"
     seq: int
     in_room: bool
+    private_bytes: int = 0
+    """Its private memory, by its own account: a hidden process's host may not look."""
 
 
 # --- host -> agent -------------------------------------------------------------------------------------
+
+
+class Resumption(BaseModel):
+    """What the successor of an agent that died goes on from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    active: bool
+    """Whether the user has been in the room."""
+    elapsed_s: Seconds = Field(ge=0)
+    """Since the claim."""
+    history: tuple[Turn, ...] = ()
+    """The newest turns, oldest first: as many as fit into one message."""
+
+
+class Admit(_Message):
+    """host -> agent: the way into your room; the answer to a ``Hello`` of one that is joining.
+
+    It does not come with the fork: what went through the zygote's memory is in that of every later agent.
+    """
+
+    type: Literal["admit"] = "admit"
+    token: str
 
 
 class Assign(_Message):
@@ -152,13 +204,31 @@ class Assign(_Message):
 
     type: Literal["assign"] = "assign"
     assignment: Assignment
+    resumption: Resumption | None = None
+    """Set when you are the successor of an agent that died."""
+
+    @classmethod
+    def fitting(cls, assignment: Assignment, resumption: Resumption | None) -> Assign:
+        """The message, without the oldest turns where all of them make it too long."""
+        if resumption is None:
+            return cls(assignment=assignment)
+        bare = resumption.model_copy(update={"history": ()})
+        left_bytes = MAX_MESSAGE_BYTES - len(cls(assignment=assignment, resumption=bare).to_line())
+        kept: list[Turn] = []
+        for turn in reversed(resumption.history):
+            left_bytes -= len(turn.to_line())  # its line's end counts for the comma
+            if left_bytes < 0:
+                break
+            kept.append(turn)
+        resumed = bare.model_copy(update={"history": tuple(reversed(kept))})
+        return cls(assignment=assignment, resumption=resumed)
 
 
 class End(_Message):
     """host -> agent: leave the room and exit."""
 
     type: Literal["end"] = "end"
-    reason: str
+    reason: Text
 
 
 class Ping(_Message):
@@ -176,8 +246,10 @@ class Spawn(_Message):
 
     type: Literal["spawn"] = "spawn"
     session_id: SessionId
-    requested_at: float
+    requested_at: Seconds
     timeout_s: float = Field(default=10.0, gt=0, le=60)
+    in_call: bool = False
+    """A user waits in the room: its agent died. A host that drains starts this one, too."""
 
 
 class Spawned(_Message):
@@ -185,10 +257,10 @@ class Spawned(_Message):
 
     type: Literal["spawned"] = "spawned"
     ok: bool
-    reason: str | None = None
+    reason: Text | None = None
     code: str | None = None
-    pid: int | None = None
-    startup_s: float | None = None
+    pid: Pid | None = None
+    startup_s: Seconds | None = None
 
 
 class Check(_Message):
@@ -222,7 +294,7 @@ class Refused(_Message):
     """host -> anyone: that was no message I know; the connection is closed after it."""
 
     type: Literal["refused"] = "refused"
-    reason: str
+    reason: Text
 
 
 # --- host <-> zygote -----------------------------------------------------------------------------------
@@ -233,28 +305,29 @@ class Fork(_Message):
 
     type: Literal["fork"] = "fork"
     session_id: SessionId
-    requested_at: float
+    requested_at: Seconds
     livekit_url: str
-    token: str
     host_socket: str
     log_path: str
     last_word_path: str
     limits: AgentLimits
+    proof: str = ""
+    """Shows its host that it is this session's agent; made from a key that only the host has."""
 
 
 class ZygoteReady(_Message):
     """zygote -> host: everything is imported and frozen, one thread; forks may come."""
 
     type: Literal["zygote_ready"] = "zygote_ready"
-    pid: int
-    preload_s: float
+    pid: Pid
+    preload_s: Seconds
 
 
 class ZygoteFailed(_Message):
     """zygote -> host: the user's agent could not be loaded; the zygote exits after it."""
 
     type: Literal["zygote_failed"] = "zygote_failed"
-    reason: str
+    reason: Text
 
 
 class Forked(_Message):
@@ -262,22 +335,22 @@ class Forked(_Message):
 
     type: Literal["forked"] = "forked"
     session_id: SessionId
-    pid: int | None = None
-    start_ticks: int | None = None
-    error: str | None = None
+    pid: Pid | None = None
+    start_ticks: Ticks | None = None
+    error: Text | None = None
 
 
 class Exited(_Message):
     """zygote -> host: a child was reaped. ``status`` is negative for a signal, as in ``subprocess``."""
 
     type: Literal["exited"] = "exited"
-    pid: int
+    pid: Pid
     status: int
 
 
 AnyMessage = Annotated[
     Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
-    | Assign | End | Ping
+    | Admit | Assign | End | Ping
     | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
     | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,
     Field(discriminator="type"),
@@ -299,4 +372,4 @@ def parse_line(line: bytes) -> AnyMessage:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise ProtocolError(f"{where}: {first['msg']}") from None
+        raise ProtocolError(f"{where}: {first['msg']}"[:MOST_WORDS_CHARS]) from None

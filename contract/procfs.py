@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-STATE_FIELD, SESSION_FIELD, START_FIELD = 0, 3, 19
-"""Indexes into what ``stat_fields`` returns: fields 3, 6 and 22 of proc(5)."""
+STATE_FIELD, PARENT_FIELD, SESSION_FIELD, START_FIELD = 0, 1, 3, 19
+"""Indexes into what ``stat_fields`` returns: fields 3, 4, 6 and 22 of proc(5)."""
 
 
 def start_ticks(pid: int) -> int:
@@ -31,3 +32,12 @@ def stat_fields(pid: int) -> list[str]:
 def boot_id() -> str:
     """This boot of this machine: with it, a PID and a start time are unique across reboots."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def private_bytes(pid: int | str) -> int:
+    """``Private_Dirty`` of a process, in bytes; 0 when it is gone, or hides it from this one."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                return int(line.split()[1]) * 1024
+    return 0

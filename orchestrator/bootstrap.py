@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.adapters.local_host import UnixHost
+from orchestrator.adapters.redis_breakers import RedisBreakers
 from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.breaker import BreakerPolicy
+from orchestrator.domain.demand import DemandPolicy
+from orchestrator.domain.hosts import LossPolicy
 from orchestrator.ports import TaskQueue
-from orchestrator.records import Limits
+from orchestrator.records import Limits, ReplaceRule
+from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.drain import DrainHost
 from orchestrator.services.health import Health
 from orchestrator.services.overview import Overview
 from orchestrator.services.pool import KeepPool, ReapAges
+from orchestrator.services.replace import ReplaceAgents
+from orchestrator.services.rollout import RollOut
 from orchestrator.services.sessions import Sessions
 from orchestrator.services.spawn import SpawnAgent
 from orchestrator.services.start import StartSession
@@ -55,6 +64,11 @@ class Container:
     def hosts(self) -> RedisHosts:
         """Hosts through Redis."""
         return RedisHosts(self.client)
+
+    @cached_property
+    def breakers(self) -> RedisBreakers:
+        """Whether spawns are tried."""
+        return RedisBreakers(self.client)
 
     @cached_property
     def lookup(self) -> RedisLookup:
@@ -119,11 +133,38 @@ class Container:
         return Limits(s.max_bots, s.max_queue, s.spawn_concurrency, deadline_s)
 
     @cached_property
+    def demand(self) -> DemandPolicy:
+        """How far arrivals raise the pool's target."""
+        return DemandPolicy(self.settings.most_by_demand, self.settings.pool_scale_down_s)
+
+    @cached_property
     def pool(self) -> KeepPool:
         """Refill, resize, reap."""
         s = self.settings
         ages = ReapAges(s.assign_lease_s, s.inactive_timeout_s, s.warm_max_age_s, s.session_record_s)
-        return KeepPool(self.store, self.hosts, self.queue, self.limits, ages, default_target=s.prewarm_pool_size)
+        return KeepPool(
+            self.store,
+            self.hosts,
+            self.queue,
+            self.limits,
+            ages,
+            default_target=s.prewarm_pool_size,
+            demand=self.demand,
+        )
+
+    @cached_property
+    def replacer(self) -> ReplaceAgents:
+        """Replace agents that died in a call."""
+        s = self.settings
+        return ReplaceAgents(
+            self.store,
+            self.hosts,
+            self.queue,
+            self.pool,
+            rule=ReplaceRule(s.max_replacements),
+            loss=LossPolicy(s.host_lost_s),
+            spawn_deadline_s=self.limits.spawn_deadline_s,
+        )
 
     @cached_property
     def waits(self) -> Waits:
@@ -153,7 +194,12 @@ class Container:
     def health(self) -> Health:
         """Whether every part is up."""
         return Health(
-            self.store, self.hosts, self.rooms, default_target=self.settings.prewarm_pool_size, clock=time.monotonic
+            self.store,
+            self.hosts,
+            self.rooms,
+            self.breakers,
+            default_target=self.settings.prewarm_pool_size,
+            clock=time.monotonic,
         )
 
     @cached_property
@@ -162,9 +208,24 @@ class Container:
         return DrainHost(self.hosts, self.store, self.queue)
 
     @cached_property
+    def rollout(self) -> RollOut:
+        """Recycle the agents that wait, for changed code or settings."""
+        s = self.settings
+        rollouts = RedisRollouts(self.client, record_s=s.session_record_s)
+        return RollOut(rollouts, self.hosts, self.store, self.pool, default_target=s.prewarm_pool_size)
+
+    @cached_property
     def overview(self) -> Overview:
         """What an operator sees at a glance."""
         return Overview(self.health, self.lookup, self.statistics)
+
+    @cached_property
+    def breaker(self) -> SpawnBreaker:
+        """Stops a storm of spawns that fail."""
+        s = self.settings
+        base_s = min(BreakerPolicy.base_s, s.spawn_breaker_max_open_s)
+        policy = BreakerPolicy(s.spawn_breaker_failures, base_s, s.spawn_breaker_max_open_s)
+        return SpawnBreaker(self.breakers, self.queue, policy, DEFAULT_KIND)
 
     @cached_property
     def spawner(self) -> SpawnAgent:
@@ -175,6 +236,7 @@ class Container:
             self.local_host,
             self.pool,
             self.queue,
+            self.breaker,
             host_id=self.settings.host_id,
             timeout_s=self.settings.spawn_timeout_s,
             deadline_s=self.limits.spawn_deadline_s,
@@ -218,10 +280,13 @@ def set_up_logging(settings: Settings, program: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     as_json = settings.log_format == "json"
-    render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # Not rich's tracebacks: they show every variable's value, tokens and keys as well.
+    to_console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    render = structlog.processors.JSONRenderer() if as_json else to_console
+    traceback = structlog.processors.format_exc_info
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, render],  # type: ignore[list-item]
+        processors=[*shared, traceback, render],  # type: ignore[list-item]
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
@@ -230,7 +295,7 @@ def set_up_logging(settings: Settings, program: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,  # type: ignore[arg-type]
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, traceback, render],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

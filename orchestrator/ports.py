@@ -8,14 +8,20 @@ from typing import Protocol
 
 from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
+from orchestrator.domain.breaker import Breaker
 from orchestrator.domain.pool import Aging, PoolSnapshot
+from orchestrator.domain.rollout import RolloutView
 from orchestrator.records import (
+    AgentIdentity,
     AgentRecord,
     Answered,
+    BreakerView,
     Claimed,
     Counts,
-    DrainOrder,
+    Death,
     Finished,
+    Heard,
+    HostLoss,
     HostReply,
     HostReport,
     HostView,
@@ -25,6 +31,9 @@ from orchestrator.records import (
     Queued,
     QueuedUser,
     RecordOutcome,
+    ReplaceRule,
+    RolloutRecord,
+    RolloutState,
     Sample,
     Search,
     Session,
@@ -64,6 +73,7 @@ class SessionStore(Protocol):
         """Make a ``starting`` session for a caller.
 
         Raises:
+            AgentsUnavailableError: spawns keep failing, and none is begun.
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the key was used with another body.
             RateLimitedError: this user has as many sessions as one may have.
@@ -78,18 +88,29 @@ class SessionStore(Protocol):
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
 
-    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
-        """Count one try on this host; 0 when the session no longer needs an agent, or waits for capacity.
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
+        """Count one try on this host; 0 when the session no longer needs an agent, waits for capacity, or another task
+        is at it.
 
         Raises:
-            HostDrainingError: the host drains; nothing was counted.
+            HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
+            HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
+            FewerElsewhereError: it is for the pool, and another host has fewer agents; nothing was counted.
+            AgentsUnavailableError: spawns keep failing, and this one is not begun; a call's is.
         """
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
-        """Take a spawn back that a draining host does not do, and the try if one was counted.
+    async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """Have a user's session wait in its place while spawns keep failing, and end (or fail) one for the pool.
 
-        Returns whether it is to be queued again, for another host. Where all hosts drain, a user's session waits in
-        its place for one, and one for the pool is ended.
+        Returns false when it is a call's, whose tries go on, or nobody needs it any more.
+        """
+
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
+        """Take a spawn back that this host is not to do, and the try if one was counted.
+
+        ``full_host`` said by itself that it is full, which counts until its next heartbeat. Returns whether the spawn
+        is to be queued again, for another host. Where none takes it, a user's session waits in its place for one, and
+        one for the pool is ended.
         """
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
@@ -103,9 +124,18 @@ class SessionStore(Protocol):
 
     async def finish(
         self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,
-        only_from: Sequence[SessionState] = (),
+        only_from: Sequence[SessionState] = (), agent: AgentIdentity | None = None, without_agent: bool = False,
     ) -> Finished:  # fmt: skip
-        """End or fail a session, from whatever live state it is in (or only from these)."""
+        """End or fail a session, from whatever live state it is in (or only from these).
+
+        With ``agent`` only while this is its agent, with ``without_agent`` only while it has none.
+        """
+
+    async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
+        """This agent died, or does not answer: take its session from it, for another one, or fail it. Idempotent."""
+
+    async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
+        """Fail a host's warm agents and replace those in a call, unless it was heard after ``heard``. Idempotent."""
 
     async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
         """Take so many agents out of the pool, as long as more than ``leaving`` are in it, and end them; their ids."""
@@ -144,11 +174,11 @@ class SessionStore(Protocol):
     async def forget(self, older_than_s: float) -> int:
         """Drop ended sessions of that age from the lists; their records expire by themselves."""
 
-    async def target(self, default: int) -> int:
-        """The pool's size as last set."""
-
     async def set_target(self, size: int, default: int) -> int:
-        """Set the pool's size; returns the previous one."""
+        """Set the pool's floor; returns the previous one."""
+
+    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+        """Note for ``keep_s`` seconds that so many agents were on their way, and the target that follows."""
 
     async def refill_due(self) -> bool:
         """Whether the caller should queue a refill: false while one is on its way."""
@@ -186,6 +216,16 @@ class SessionStore(Protocol):
 
     async def ping(self) -> None:
         """Raises ``StoreUnavailableError`` when the store is away."""
+
+
+class Breakers(Protocol):
+    """Whether spawns are tried, by name. Every method raises ``StoreUnavailableError``."""
+
+    async def look(self, name: str) -> BreakerView:
+        """What it is now."""
+
+    async def change(self, name: str, version: int, after: Breaker) -> bool:
+        """Have it be ``after``; false when it is not of this version any more."""
 
 
 class Lookup(Protocol):
@@ -237,11 +277,11 @@ class Changes(Protocol):
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
-        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh.
+    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
 
-        Returns whether, and for how long, it is to drain.
-        """
+    async def suspect(self, host: str, heard: str) -> None:
+        """Note that a host is silent, unless it was heard after ``heard``."""
 
     async def drain(self, host: str, *, by_stop: bool = False) -> None:
         """Take a host out of claims and spawns, until ``undrain``, also while it is away; it looks at once.
@@ -279,6 +319,28 @@ class Hosts(Protocol):
             HostUnavailableError: it did not answer.
         """
 
+    async def load_anew(self, host: str, rollout_id: str) -> None:
+        """Tell a host to load the agent's code and settings anew; its heartbeats say what came of it."""
+
+
+class Rollouts(Protocol):
+    """The rollout that is under way. Every method raises ``StoreUnavailableError`` when the store does not answer."""
+
+    async def begin(self, rollout_id: str) -> str:
+        """Begin one with this id, unless one is under way; returns the id of the one that is."""
+
+    async def look(self, default_target: int) -> tuple[str, RolloutView] | None:
+        """Its id and how it stands; None when none is under way."""
+
+    async def recycle(self, rollout_id: str, count: int, leaving: int) -> list[str]:
+        """End older agents that wait, as long as more than ``leaving`` are in the pool; returns their ids."""
+
+    async def note(self, rollout_id: str, state: RolloutState, detail: str) -> bool:
+        """Say what it waits for (``running``), or end it (``done``, ``failed``); false when it is not under way."""
+
+    async def current(self) -> RolloutRecord | None:
+        """The one under way, or the last one of a day."""
+
 
 class LocalHost(Protocol):
     """A worker's way to the host daemon on its own machine.
@@ -312,8 +374,8 @@ class TaskQueue(Protocol):
     async def spawn(self, session_id: str, *, urgent: bool) -> None:
         """Queue one spawn; urgent ones go before all others."""
 
-    async def refill(self) -> None:
-        """Queue one refill."""
+    async def refill(self, *, delay_s: float = 0.0) -> None:
+        """Queue one refill, for now or for a little later."""
 
     async def check_host(self, host: str) -> None:
         """Queue a health check on that host's own queue."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
 
 from contract.messages import Assignment
 from contract.states import SessionState
+from orchestrator.domain.breaker import Breaker, Phase
+from orchestrator.domain.demand import Measured
 from orchestrator.domain.limits import Counted, Quota
 
 
@@ -35,11 +40,19 @@ class Session:
     prewarmed: bool = False
     fence: int = 0
     attempts: int = 0
+    replacements: int = 0
     task_id: str | None = None
     token_at: float | None = None
     marks: Mapping[str, float] | None = None
     """What its user's page measured: by name, in milliseconds after the click."""
     queue_position: int | None = None
+
+    @property
+    def agent(self) -> AgentIdentity | None:
+        """Its agent; None while it has none."""
+        if self.host is None or self.boot_id is None or self.agent_pid is None or self.agent_ticks is None:
+            return None
+        return AgentIdentity(self.host, self.boot_id, self.agent_pid, self.agent_ticks)
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,11 @@ class AgentIdentity:
     pid: int
     start_ticks: int
 
+    @property
+    def word(self) -> str:
+        """As the store's scripts name it."""
+        return f"{self.host} {self.boot_id} {self.pid} {self.start_ticks}"
+
 
 @dataclass(frozen=True)
 class RecordOutcome:
@@ -120,6 +138,45 @@ class RecordOutcome:
 
     accepted: bool
     assignment: Assignment | None = None
+    replaces: bool = False
+    """Whether the assignment was another agent's, which died."""
+
+
+class Death(StrEnum):
+    """What an agent's death came to."""
+
+    REPLACED = "replaced"
+    """Another agent is to be started for its session; told again, too, while that was not begun."""
+    UNDER_WAY = "under way"
+    """Another agent is being started."""
+    FAILED = "failed"
+    """Its session failed: nobody was in a call with it, or its agents died too often."""
+    OVER = "over"
+    """Its session was over before, or nobody knows it."""
+    STARTING = "starting"
+    """Its spawn has tries left."""
+    FOREIGN = "foreign"
+    """It was not its session's agent: another one is, or comes."""
+
+
+@dataclass(frozen=True)
+class ReplaceRule:
+    """How agents are replaced."""
+
+    most: int
+    """Replacements in one session."""
+    begin_s: float = 5.0
+    """A replacement whose spawn was not begun in so many seconds is queued again."""
+
+
+@dataclass(frozen=True)
+class HostLoss:
+    """What the loss of a host came to, as session ids."""
+
+    replaced: Sequence[str]
+    failed: Sequence[str]
+    news: bool
+    """False when it had been declared lost before."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +189,27 @@ class AgentRecord:
     created_at: float
     startup_s: float | None
     assignment: Assignment | None
+    in_call: bool = False
+    """A user waits in its room: it is no agent for the pool, even if the store has forgotten that session."""
+    generation: str = ""
+    """Which zygote of its host forked it."""
+
+
+def number_in(fields: Mapping[str, str], name: str) -> float | None:
+    """A number in a hash; None where there is none, or what an operator wrote there is none."""
+    try:
+        number = float(fields.get(name) or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def whole_in(fields: Mapping[str, str], name: str) -> int | None:
+    """A whole number in a hash; None as with ``number_in``."""
+    try:
+        return int(fields.get(name) or "")
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -144,6 +222,7 @@ class HostReport:
     agents: int
     warm: int
     capacity: int
+    """Agents that it can have, those that it has included, as it measured."""
     memory_total_bytes: int
     memory_available_bytes: int
     agent_private_bytes: int
@@ -157,6 +236,16 @@ class HostReport:
     """The machine's processors."""
     drained: bool = False
     """It drains, and has no agent left."""
+    generation: str = ""
+    """Which zygote forks now: agents of another one are older."""
+    rollout: str = ""
+    """The last rollout for which it loaded the agent's code anew, or tried to."""
+    rollout_error: str = ""
+    """Why it could not."""
+    capacity_limit: str = "MAX_BOTS"
+    """What limits ``capacity``: ``memory``, ``processors`` or ``MAX_BOTS``."""
+    capacity_reason: str = ""
+    """The same with the figures, in words."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +261,16 @@ class HostView:
     drained: bool = False
     """It drains and has no agent left: as it says itself, or while it is away, as the store knows."""
 
+    @property
+    def suspect_at(self) -> float | None:
+        """Since when its silence is looked at; by the store's clock."""
+        return number_in(self.fields, "suspectAt")
+
+    @property
+    def heard(self) -> str:
+        """Its last heartbeat, as the store has it; it names this one look."""
+        return self.fields.get("heartbeatAt", "0")
+
 
 @dataclass(frozen=True)
 class DrainOrder:
@@ -184,6 +283,31 @@ class DrainOrder:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What a heartbeat is answered."""
+
+    was_lost: bool = False
+    """The host had been declared lost: its agents may have been replaced."""
+    drain: DrainOrder | None = None
+
+
+RolloutState = Literal["running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """A rollout: the one that is under way, or the last one."""
+
+    rollout_id: str
+    state: RolloutState
+    detail: str
+    """What it waits for, or how it ended, in words."""
+    recycled: int
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True)
 class Counts:
     """Sessions by state, and the totals since the store was made."""
 
@@ -192,23 +316,43 @@ class Counts:
     warming: int
     spawning: int
     waiting: int
-    target: int
+    floor: int
+    """The pool's size as last set."""
     total_spawned: int
     total_assigned: int
     dead_claims: int
     last_refill_at: float | None
     now: float
+    host_room: int | None
+    """Agents that living hosts can still take, as they measured, spawns under way not taken off; None: none says."""
+    measured: Measured
+    """What the pool's target follows beside its floor."""
 
     @property
     def agents(self) -> int:
         """Agents that are or are being started."""
         owned = sum(self.by_state[s] for s in (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE))
-        return owned + self.spawning
+        # Not by the spawns under way: one for a session in a call keeps the place that this has.
+        return owned + self.by_state[SessionState.STARTING] - self.waiting
 
     @property
     def queued(self) -> int:
         """Users who wait for an agent: those whose own is being started, and those who wait for capacity."""
-        return max(0, self.spawning - self.warming) + self.waiting
+        return max(0, self.by_state[SessionState.STARTING] - self.warming)
+
+
+@dataclass(frozen=True)
+class BreakerView:
+    """The spawn breaker as the store has it."""
+
+    breaker: Breaker
+    version: int
+    now: float
+
+    @property
+    def phase(self) -> Phase:
+        """What may be begun."""
+        return self.breaker.phase(self.now)
 
 
 SPAWN_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -223,6 +367,8 @@ class SpawnStats:
     buckets: Mapping[str, float]
     """Cumulative counts by upper bound, as Prometheus has it, with ``sum`` and ``count``."""
     failures: Mapping[str, int]
+    replacements: Mapping[str, int] = field(default_factory=dict)
+    """Agents that were replaced in a call, by reason's code."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
+from orchestrator.redis_address import check_address
 
 
 class SettingsError(Exception):
@@ -28,6 +33,23 @@ LONGEST_SOCKET_PATH = 107
 
 SHORTEST_KEY = 16
 """What is shorter can be guessed."""
+
+SHORTEST_FROZEN_S = 2.0
+"""A busy machine may keep an agent waiting for less."""
+
+SECRETS = frozenset({
+    "REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS",
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER",
+})  # fmt: skip
+"""No agent is given these."""
+
+AGENT_VARIABLES = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME",
+    "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "GREENROOM_HOME", "HOST_ID", "LOG_LEVEL", "AGENT", "AGENT_*", "ASSEMBLY_*", "GROQ_*", "INWORLD_*",
+)  # fmt: skip
+"""What agents are given of the environment: names, and patterns with ``*``."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -69,10 +91,18 @@ class Settings(BaseSettings):
     # The pool
     max_bots: int = Field(default=50, ge=1, le=10_000)
     prewarm_pool_size: int = Field(default=3, ge=0)
+    pool_cap: int | None = Field(default=None, ge=0)
+    """Arrivals raise the pool's target to so many at most; 0: never; none: half of ``MAX_BOTS``."""
+    pool_scale_down_s: float = Field(default=300.0, ge=0, le=3600)
+    """The target falls when there have been fewer arrivals for so long."""
     max_queue: int = Field(default=20, ge=0, le=10_000)
     """Starts that may wait for capacity at ``MAX_BOTS``; one more is refused."""
     spawn_concurrency: int = Field(default=4, ge=1, le=64)
     spawn_timeout_s: float = Field(default=10.0, gt=0, le=45)
+    spawn_breaker_failures: int = Field(default=5, ge=1, le=1000)
+    """Spawns that fail in a row; then none is begun for a while."""
+    spawn_breaker_max_open_s: float = Field(default=60.0, gt=0, le=200)
+    """The longest such while; below the broker's visibility time-out, for a refill waits in a worker for so long."""
     warm_max_age_s: float = Field(default=3600.0, gt=0)
     """A waiting agent older than this is replaced by a fresh one."""
 
@@ -86,18 +116,35 @@ class Settings(BaseSettings):
     session_record_s: float = Field(default=86_400.0, ge=1)
     """How long the record of an ended session stays."""
     token_ttl_s: float = Field(default=3600.0, ge=60)
+    max_replacements: int = Field(default=2, ge=0, le=100)
+    """Agents that may die in one call and are replaced; at the next one the session fails."""
 
     # The host
     agent: str = "agent.assistant:assistant"
     """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
     zygote_module: str = "agent.zygote"
+    agent_env: CommaList = ()
+    """More environment variables that agents are given, by name or pattern (``OPENAI_*``)."""
+    agent_user: str | None = None
+    """The user that agents run as; None for the host's own."""
+    agent_memory_mb: int = Field(default=2048, ge=256)
+    """Some 150 of these an agent shares with the zygote."""
+    agent_open_files: int = Field(default=1024, ge=64, le=1_000_000)
+    agent_processes: int = Field(default=64, ge=1, le=10_000)
+    agent_nice: int = Field(default=5, ge=0, le=19)
     host_lease_s: float = Field(default=5.0, gt=0)
     """A host whose heartbeat is older hands out no agent."""
     heartbeat_s: float = Field(default=1.0, gt=0)
+    host_lost_s: float = Field(default=10.0, gt=0)
+    """A host whose heartbeat is older is lost: its sessions get agents on other hosts."""
     reconcile_s: float = Field(default=2.0, gt=0)
     kill_grace_s: float = Field(default=3.0, gt=0)
     """Between SIGTERM and SIGKILL."""
     log_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    memory_reserve_mb: int = Field(default=512, ge=0)
+    """Memory (MiB) of its machine that a host leaves free."""
+    call_memory_mb: int = Field(default=40, ge=1)
+    """Private memory (MiB) of an agent in a call, until it was measured."""
     drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
     """A call that is not over by then is ended, when its host drains."""
     drain_on_term: bool = False
@@ -133,7 +180,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("api_keys", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys", "allowed_origins", "trusted_proxies", "agent_env", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -143,7 +190,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str) -> str:
-        return _check_url(value, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
+        return check_address(value)
 
     @field_validator("livekit_url", "livekit_public_url")
     @classmethod
@@ -198,6 +245,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {value!r}") from None
         return values
 
+    @field_validator("agent_env")
+    @classmethod
+    def _no_secret_of_ours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            _check_form(value, r"[A-Za-z_*][A-Za-z0-9_*]*", "names of variables, or patterns such as OPENAI_*")
+            if value.upper() in SECRETS:
+                raise ValueError(f"{value} is the orchestrator's own, and no agent is given it")
+        return values
+
     @field_validator("agent_orphan_s", "max_call_s", "inactive_timeout_s", "warm_max_age_s")
     @classmethod
     def _below_a_week(cls, value: float) -> float:
@@ -211,12 +267,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"PREWARM_POOL_SIZE should be at most MAX_BOTS ({self.max_bots}), not {self.prewarm_pool_size}"
             )
+        if self.pool_cap is not None and self.pool_cap > self.max_bots:
+            raise ValueError(f"POOL_CAP should be at most MAX_BOTS ({self.max_bots}), not {self.pool_cap}")
         if self.jwt_secret and self.jwt_jwks_url:
             raise ValueError("JWT_SECRET and JWT_JWKS_URL exclude each other: set what callers' tokens are signed by")
         if (self.jwt_audience or self.jwt_issuer) and not (self.jwt_secret or self.jwt_jwks_url):
             raise ValueError("JWT_AUDIENCE and JWT_ISSUER need JWT_SECRET or JWT_JWKS_URL: else no token is read")
         if self.heartbeat_s * 2 > self.host_lease_s:
             raise ValueError("HOST_LEASE_S should be at least twice HEARTBEAT_S")
+        if self.host_lost_s < self.host_lease_s:
+            raise ValueError("HOST_LOST_S should be at least HOST_LEASE_S")
         if (length := len(os.fsencode(self.host_socket))) > LONGEST_SOCKET_PATH:
             most = LONGEST_SOCKET_PATH
             raise ValueError(f"GREENROOM_HOME should be shorter: its socket's path has {length} bytes, {most} at most")
@@ -224,13 +284,23 @@ class Settings(BaseSettings):
 
     @property
     def agent_limits(self) -> AgentLimits:
-        """What each agent is told about its own ends."""
+        """What each agent is told about its own ends, and what it may use up."""
         return AgentLimits(
             orphan_s=self.agent_orphan_s,
             reconnect_grace_s=self.reconnect_grace_s,
             max_call_s=self.max_call_s,
             max_idle_s=self.inactive_timeout_s,
+            # Before the host can be taken for lost, which is that long after its last heartbeat.
+            frozen_s=max(SHORTEST_FROZEN_S, 0.8 * self.host_lost_s),
+            memory_mb=self.agent_memory_mb,
+            open_files=self.agent_open_files,
+            nice=self.agent_nice,
         )
+
+    @property
+    def most_by_demand(self) -> int:
+        """The pool's largest target that arrivals can bring about."""
+        return self.max_bots // 2 if self.pool_cap is None else self.pool_cap
 
     @property
     def host_socket(self) -> Path:
@@ -254,10 +324,12 @@ class Settings(BaseSettings):
 
 
 def _check_url(value: str, schemes: tuple[str, ...], example: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"should be an address such as {example}")
-    return value
+    # Not the parser's own words: they quote the address, which may have a password in it.
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        if parts.scheme in schemes and parts.hostname and parts.port != 0:
+            return value
+    raise ValueError(f"should be an address such as {example}")
 
 
 def _check_form(value: str, form: str, words: str) -> str:
@@ -301,7 +373,19 @@ def current_settings() -> Settings:
     return load_settings()
 
 
-def agent_environment() -> dict[str, str]:
-    """What the zygote and its agents inherit: none of the orchestrator's secrets."""
-    hidden = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"}
-    return {name: value for name, value in os.environ.items() if name not in hidden}
+def agent_environment(
+    more: Sequence[str] = (), changed: Mapping[str, str] = MappingProxyType({}), gone: Collection[str] = ()
+) -> dict[str, str]:
+    """What the zygote and its agents inherit: what programs need on this machine, providers' keys, and ``more``.
+
+    Args:
+        more: names, and patterns with ``*``. None of the orchestrator's own secrets is given, whatever they say.
+        changed: what goes before this process's environment.
+        gone: names that are in this process's environment, and are not to be.
+    """
+    wanted = (*AGENT_VARIABLES, *more)
+    return {
+        name: value
+        for name, value in (os.environ | changed).items()
+        if name.upper() not in SECRETS and name not in gone and any(fnmatchcase(name, pattern) for pattern in wanted)
+    }

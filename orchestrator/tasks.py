@@ -13,6 +13,7 @@ import structlog
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
+from contract.prctl import hide
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import let_sockets_close
 from orchestrator.bootstrap import Container, build, set_up_logging
@@ -23,6 +24,7 @@ from orchestrator.settings import SettingsError, current_settings
 T = TypeVar("T")
 log = structlog.get_logger("greenroom.worker")
 
+hide()  # from agents, which run others' code: what is forked here is hidden as well
 try:
     settings = current_settings()
 except SettingsError as error:
@@ -98,7 +100,7 @@ def spawn_agent(self: Task[Any, Any], session_id: str) -> bool:
     """Have an agent in its room for this session; the session counts its tries."""
     with structlog.contextvars.bound_contextvars(session_id=session_id):
         try:
-            return _process.run(lambda c: c.spawner(session_id))
+            return _process.run(lambda c: c.spawner(session_id, self.request.id or ""))
         except TryAgainError as again:
             log.warning("spawn failed; trying again", reason=str(again), delay_s=round(again.delay_s, 3))
             raise self.retry(countdown=again.delay_s, exc=again) from None
@@ -121,6 +123,19 @@ def reap_stale_sessions() -> int:
     return _guarded("reap", lambda c: _count(c.pool.reap()))
 
 
+@app.task(name=q.REPLACE_LOST_TASK)
+def replace_lost() -> int:
+    """Replace the agents of hosts that are lost."""
+    # A worker that is frozen in the middle of it must not keep the others from looking.
+    return _guarded("replace-lost", lambda c: _count(c.replacer.look()), lock_s=q.REPLACE_LOST_EVERY_S)
+
+
+@app.task(name=q.ROLL_OUT_TASK)
+def roll_out() -> int:
+    """Do the next step of the rollout that is under way, if one is."""
+    return _guarded("roll-out", lambda c: _stepped(c.rollout.advance()))
+
+
 @app.task(name=q.CHECK_HOSTS_TASK)
 def check_hosts() -> int:
     """Queue ``check_agents`` on each living host's own queue."""
@@ -133,16 +148,26 @@ def check_agents() -> int:
     return _guarded(f"check:{settings.host_id}", lambda c: _count(c.spawner.check()))
 
 
+async def _stepped(step: Awaitable[object]) -> int:
+    return int(await step is not None)
+
+
 async def _count(result: Awaitable[list[Any]]) -> int:
     return len(await result)
 
 
-def _guarded(name: str, use: Callable[[Container], Awaitable[int]], *, exclusive: bool = True) -> int:
+def _guarded(
+    name: str,
+    use: Callable[[Container], Awaitable[int]],
+    *,
+    exclusive: bool = True,
+    lock_s: float = MAINTENANCE_LOCK_S,
+) -> int:
     """Run a maintenance job, one at a time however many beats there are; a store that is away is tomorrow's work."""
 
     async def job(container: Container) -> int:
         token = secrets.token_hex(8)
-        if exclusive and not await container.store.locked(name, MAINTENANCE_LOCK_S, token):
+        if exclusive and not await container.store.locked(name, lock_s, token):
             return 0
         try:
             return await use(container)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv hold exactly what uv.lock says (with --dev: the tools for tests too). Quick when it does already.
+# Makes .venv hold exactly what uv.lock says (with --dev: the tools for tests too; with --bench: also those for benchmarks). Quick when it does already.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,12 @@ wanted="$(pwd) $(cat pyproject.toml uv.lock scripts/setup.sh | cksum)"
 is_synced() {
     [ -x .venv/bin/greenroom ] && [ -f "$STAMP" ] || return 1
     found=$(cat "$STAMP")
-    [ "$found" = "$wanted --dev" ] || { [ -z "$group" ] && [ "$found" = "$wanted " ]; }
+    case $found in
+        "$wanted --bench") return 0 ;;
+        "$wanted --dev") [ "$group" != --bench ] ;;
+        "$wanted ") [ -z "$group" ] ;;
+        *) return 1 ;;
+    esac
 }
 
 find_uv() {
@@ -45,6 +50,11 @@ say "installing the Python packages of uv.lock into .venv …"
 rm -f "$STAMP"
 # A virtual environment that happens to be active, or a setting of uv's, must not lead elsewhere.
 unset VIRTUAL_ENV
-UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --frozen --quiet $([ -n "$group" ] || echo --no-dev) ||
+case $group in
+    --bench) groups="--group bench" ;;
+    --dev) groups= ;;
+    *) groups=--no-dev ;;
+esac
+UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --frozen --quiet $groups ||
     die "the Python packages could not be installed: see above"
 printf '%s' "$wanted $group" >"$STAMP"

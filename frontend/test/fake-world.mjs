@@ -44,6 +44,8 @@ export class World {
       agents: 4 + Math.floor(this.random() * 14),
       warm: i < 12 ? 1 : 0,
       capacity: 25,
+      capacityLimit: "memory",
+      capacityReason: "memory: 1512 MiB available, 512 MiB in reserve, 40 MiB for an agent in a call",
       memoryTotalBytes: total,
       memoryAvailableBytes: total * (0.3 + this.random() * 0.5),
       agentPrivateBytes: 24e6 + this.random() * 6e6,
@@ -74,6 +76,7 @@ export class World {
       assignedAt,
       endedAt: over ? createdAt + 20 + this.random() * 600 : null,
       endReason: status === "ended" ? "the user left" : null,
+      replacements: 0,
       queuePosition: status === "starting" ? 1 : null,
       error: status === "failed" ? "agent_died: the agent was ended by signal 11 (SIGSEGV)" : null,
       host: status === "starting" ? null : `voice-${1 + (i % this.hosts.length)}`,
@@ -148,7 +151,9 @@ export class World {
 
   poolView() {
     const { target, ready, starting } = this.pool;
-    return { target, ready, starting, converged: ready === target, waiting: this.queue().length, max: this.max };
+    const converged = ready === target;
+    const reason = `floor ${target}; 40.0 starts a minute need no more`;
+    return { target, floor: target, reason, ready, starting, converged, waiting: this.queue().length, max: this.max };
   }
 
   queue() {

@@ -26,9 +26,14 @@ REFILL_TASK = "greenroom.refill_pool"
 REAP_TASK = "greenroom.reap_stale_sessions"
 CHECK_HOSTS_TASK = "greenroom.check_hosts"
 CHECK_AGENTS_TASK = "greenroom.check_agents"
+REPLACE_LOST_TASK = "greenroom.replace_lost"
+ROLL_OUT_TASK = "greenroom.roll_out"
 
 REFILL_EXPIRES_S = 20.0
 CHECK_EXPIRES_S = 50.0
+REPLACE_LOST_EVERY_S = 2.5
+ROLL_OUT_EVERY_S = 2.0
+"""So that a host is found lost at most that long after ``HOST_LOST_S``. A look takes a few milliseconds."""
 
 
 def shared_queue(name: str) -> Queue:
@@ -51,9 +56,10 @@ class CeleryQueue:
         """See ``ports.TaskQueue``."""
         await self._send(SPAWN_TASK, args=[session_id], queue=SPAWN_QUEUE if urgent else REFILL_QUEUE)
 
-    async def refill(self) -> None:
+    async def refill(self, *, delay_s: float = 0.0) -> None:
         """See ``ports.TaskQueue``."""
-        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=REFILL_EXPIRES_S)
+        later = {"countdown": delay_s} if delay_s else {}
+        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=delay_s + REFILL_EXPIRES_S, **later)
 
     async def check_host(self, host: str) -> None:
         """See ``ports.TaskQueue``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -70,13 +71,13 @@ class LiveKitRooms:
         # Made on the first call: the HTTP client belongs to the running event loop.
         if self._client is None:
             livekit = self._livekit
-            timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-            self._client = api.LiveKitAPI(livekit.url, livekit.key, livekit.secret, timeout=timeout, failover=False)
+            self._client = api.LiveKitAPI(livekit.url, livekit.key, livekit.secret, failover=False)
         return self._client
 
     async def _call(self, call: Awaitable[Any]) -> Any:
         try:
-            return await call
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):  # the library has longer ones of its own for some requests
+                return await call
         except api.TwirpError as error:
             raise RoomsUnavailableError(f"LiveKit refused: {error.message}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 from redis import asyncio as redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
@@ -22,6 +23,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from contract import keys
 from orchestrator.domain.errors import StoreUnavailableError
 from orchestrator.domain.session import TRANSITIONS
+from orchestrator.redis_address import sentinels_of
 
 log = structlog.get_logger("greenroom.store")
 
@@ -31,6 +33,8 @@ T = TypeVar("T")
 KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 """A subscription to a server that vanished is noticed within half a minute."""
 
+SENTINEL_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+"""One that is away is passed over: the others know the master, too."""
 SOCKET_TIMEOUT_S = 2.0
 """A caller hears that the store is away within this, plus what its own request takes."""
 
@@ -41,19 +45,35 @@ def connect(url: str, *, max_connections: int = 256) -> Client:
     redis-py resends ten times by default. A command whose reply was lost would then run twice, so only what is
     idempotent is sent again, and by us (``Scripts.again``).
     """
-    pool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=SOCKET_TIMEOUT_S,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        health_check_interval=25,
-        retry=Retry(NoBackoff(), 0),
+    options: dict[str, Any] = {
+        "max_connections": max_connections,
+        "timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "health_check_interval": 25,
+        "retry": Retry(NoBackoff(), 0),
         # While it listens for a cluster's maintenance, redis-py sends on connections that it knows to be closed.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        decode_responses=True,
-    )
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "decode_responses": True,
+        "encoding_errors": "replace",  # one value that is no text must not hide all others
+    }
+    sentinels = sentinels_of(url)
+    if sentinels is None:
+        return Client.from_pool(redis.BlockingConnectionPool.from_url(url, **options))
+    of_sentinels = sentinels.of_sentinels | SENTINEL_TIMEOUTS
+    manager = Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+    pool = _MasterPool(sentinels.service, manager, **sentinels.of_servers, **options)  # type: ignore[no-untyped-call]
     return Client.from_pool(pool)
+
+
+class _MasterPool(SentinelConnectionPool, redis.BlockingConnectionPool):
+    """Connections to whichever server the sentinels call the master; who finds none free waits for one."""
+
+    async def aclose(self) -> None:
+        """Close these connections, and those to the sentinels."""
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def connect_subscriber(client: Client) -> Client:
@@ -103,7 +123,13 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
 
 
-USES = {"claim": ("_limits",), "reserve_cold": ("_limits",)}
+USES = {
+    "claim": ("_limits", "_arrivals"),
+    "reserve_cold": ("_limits", "_arrivals", "_breaker"),
+    "rollout_look": ("_rollout",),
+    "rollout_recycle": ("_rollout",),
+    **dict.fromkeys(("reserve_warm", "dispatch", "begin_spawn", "snapshot"), ("_breaker",)),
+}
 """What is put before a script, after the prelude."""
 
 
@@ -114,6 +140,7 @@ def _source(name: str) -> str:
     constants = (
         f"local ALLOWED, CHANGED = {{{allowed}}}, '{keys.SESSION_CHANGED}'\n",
         f"local OWNED_S = {keys.OWNED_S}\n",
+        f"local DEMAND_SLOT_S, ARRIVAL_SLOTS = {keys.DEMAND_SLOT_S}, {keys.ARRIVAL_SLOTS}\n",
     )
     parts = ("_prelude", *USES.get(name, ()), name)
     return "".join((*constants, *((folder / f"{part}.lua").read_text() for part in parts)))

@@ -11,7 +11,7 @@ from typing import Any
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
-from orchestrator.records import DrainOrder, HostReply, HostReport, HostView
+from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView, number_in
 
 KEPT_S = 86_400
 KEPT_DRAINING_S = 604_800
@@ -30,13 +30,19 @@ class RedisHosts:
 
     # --- heartbeats ------------------------------------------------------------------------------------
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> DrainOrder | None:
+    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
         """See ``ports.HostRegistry``."""
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
         args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
-        now, draining, since, by = await self._scripts.again("heartbeat", own, args)
-        return DrainOrder(max(0.0, float(now) - float(since)), by == "stop") if draining == "1" else None
+        now, draining, since, by, lost = await self._scripts.again("heartbeat", own, args)
+        for_s = float(now) - (number_in({"since": since}, "since") or float(now))
+        order = DrainOrder(max(0.0, for_s), by == "stop") if draining == "1" else None
+        return Heard(was_lost=lost == "1", drain=order)
+
+    async def suspect(self, host: str, heard: str) -> None:
+        """See ``ports.HostRegistry``."""
+        await self._scripts.again("suspect_host", [keys.host(host)], [heard])
 
     async def drain(self, host: str, *, by_stop: bool = False) -> None:
         """See ``ports.HostRegistry``."""
@@ -94,6 +100,12 @@ class RedisHosts:
         lines = reply.data.get("lines", [])
         return list(lines) if isinstance(lines, list) else []
 
+    async def load_anew(self, host: str, rollout_id: str) -> None:
+        """See ``ports.Hosts``."""
+        command: dict[Any, Any] = {"type": "load", "rollout": rollout_id}
+        with translated():
+            await self._client.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)
+
     # --- commands, as the daemon takes them ------------------------------------------------------------
 
     async def position(self, age_s: float) -> str:
@@ -129,16 +141,15 @@ class RedisHosts:
 
 
 def _view(host: str, fields: Mapping[str, str], sessions: int, now: float) -> HostView:
-    alive = float(fields.get("leaseUntil", 0)) > now
+    alive = (number_in(fields, "leaseUntil") or 0.0) > now
     draining = fields.get("draining") == "1"
-    since = fields.get("drainingSince")
     return HostView(
         host=host,
         alive=alive,
-        heartbeat_age_s=round(max(0.0, now - float(fields.get("heartbeatAt", 0))), 3),
+        heartbeat_age_s=round(max(0.0, now - (number_in(fields, "heartbeatAt") or 0.0)), 3),
         draining=draining,
         fields=fields,
-        draining_since=float(since) if draining and since else None,
+        draining_since=number_in(fields, "drainingSince") if draining else None,
         drained=draining and sessions == 0 and (not alive or fields.get("drained") == "True"),
     )
 

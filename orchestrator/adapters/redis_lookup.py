@@ -10,7 +10,7 @@ from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, Scripts, translated
 from orchestrator.adapters.redis_records import chunks, cursor_at, parse_cursor, session_of
 from orchestrator.domain.errors import InvalidRequestError
-from orchestrator.records import Page, QueuedUser, Search, Session
+from orchestrator.records import Page, QueuedUser, Search, Session, number_in
 
 SEARCH_PART = 500
 """Sessions that one script looks at: it takes Redis a millisecond at most, in which a claim would have to wait."""
@@ -25,7 +25,8 @@ async def records(client: Client, ids: Sequence[str]) -> list[Session]:
             pipe.hgetall(keys.session(session_id))
         with translated():
             rows = await pipe.execute()
-    return [session_of(i, fields) for i, fields in zip(ids, rows, strict=True) if fields.get("status")]
+    sessions = (session_of(i, fields) for i, fields in zip(ids, rows, strict=True))
+    return [session for session in sessions if session is not None]
 
 
 @dataclass(frozen=True)
@@ -83,4 +84,7 @@ class RedisLookup:
     async def queue(self, most: int) -> list[QueuedUser]:
         """See ``ports.Lookup``."""
         rows = chunks(await self._scripts.again("queue", [], [most]), 4)
-        return [QueuedUser(i, user or None, int(place), float(since)) for i, user, place, since in rows]
+        return [
+            QueuedUser(i, user or None, int(place), number_in({"since": since}, "since") or 0.0)
+            for i, user, place, since in rows
+        ]

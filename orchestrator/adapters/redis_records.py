@@ -5,11 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter
+from pydantic_core import from_json
+
+from contract.messages import Turn
 from contract.states import SessionState
-from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
+from orchestrator.domain.demand import Measured
+from orchestrator.domain.errors import AgentsUnavailableError, IdempotencyConflictError, InvalidRequestError
 from orchestrator.domain.limits import Quota, RateLimitedError
-from orchestrator.records import SPAWN_BOUNDS_S, AgentRecord, Answered, Sample, Session, StartRequest
+from orchestrator.records import (
+    SPAWN_BOUNDS_S,
+    AgentRecord,
+    Answered,
+    Sample,
+    Session,
+    StartRequest,
+    number_in,
+    whole_in,
+)
 
 WHOSE = {"user": "user", "tenant": "API key or token", "ip": "address"}
 
@@ -54,6 +70,11 @@ def too_many_at_once(request: StartRequest) -> RateLimitedError:
     return RateLimitedError(f"One user may have {most} session{'s' * (most > 1)} at once. End one of them first.")
 
 
+def unavailable(reason: str, retry_s: int) -> AgentsUnavailableError:
+    """Spawns keep failing, for this reason in words."""
+    return AgentsUnavailableError(f"No agent can be started at the moment: {reason}", retry_after_s=retry_s)
+
+
 def replayed(reply: Sequence[str]) -> Answered:
     """An earlier request's answer.
 
@@ -76,21 +97,36 @@ def agent_args(record: AgentRecord) -> list[object]:
     return [
         record.session_id, identity.host, identity.boot_id, identity.pid, identity.start_ticks,
         str(record.state), f"{record.created_at:.6f}", startup, *claim, ",".join(map(str, SPAWN_BOUNDS_S)),
+        "1" if record.in_call else "", record.generation,
     ]  # fmt: skip
 
 
-def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
-    """The record in a session's hash."""
+def state_of(text: str | None) -> SessionState | None:
+    """The state of this name; None where it is none."""
+    try:
+        return SessionState(text or "")
+    except ValueError:
+        return None
+
+
+def session_of(session_id: str, fields: Mapping[str, str]) -> Session | None:
+    """The record in a session's hash; None where it has no state, and so tells of no session.
+
+    Another field that cannot be read, whoever wrote it, is as if it were not there.
+    """
 
     def number(name: str) -> float | None:
-        return float(fields[name]) if fields.get(name) else None
+        return number_in(fields, name)
 
     def whole(name: str) -> int | None:
-        return int(fields[name]) if fields.get(name) else None
+        return whole_in(fields, name)
 
+    state = state_of(fields.get("status"))
+    if state is None:
+        return None
     return Session(
         session_id=session_id,
-        state=SessionState(fields["status"]),
+        state=state,
         created_at=number("createdAt") or 0.0,
         user_id=fields.get("userId") or None,
         user_name=fields.get("userName") or None,
@@ -110,15 +146,49 @@ def session_of(session_id: str, fields: Mapping[str, str]) -> Session:
         prewarmed=fields.get("prewarmed") == "1",
         fence=whole("fence") or 0,
         attempts=whole("attempts") or 0,
+        replacements=whole("replacements") or 0,
         task_id=fields.get("taskId"),
         token_at=number("tokenAt"),
-        marks=json.loads(fields["timeline"]) if "timeline" in fields else None,
+        marks=_marks_of(fields["timeline"]) if "timeline" in fields else None,
     )
 
 
-def sample_of(line: str) -> Sample:
+_MARKS = TypeAdapter(dict[str, FiniteFloat])
+
+
+def _marks_of(text: str) -> Mapping[str, float] | None:
+    try:
+        return _MARKS.validate_json(text)
+    except ValueError:
+        return None
+
+
+def target_of(text: str | bytes | None, default: int) -> int:
+    """The pool's size, as somebody set it; the default where nobody did, or what they set is no size."""
+    size = whole_in({"size": str(text or "")}, "size")
+    return default if size is None or size < 0 else size
+
+
+def turns_of(lines: Sequence[str | bytes]) -> list[Turn]:
+    """The turns of a session, without what cannot be read."""
+    turns = []
+    for line in lines:
+        with suppress(ValueError):
+            turns.append(Turn.model_validate_json(line))
+    return turns
+
+
+def samples_of(lines: Sequence[str]) -> list[Sample]:
+    """The samples, without what cannot be read."""
+    samples = []
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            samples.append(_sample_of(from_json(line, allow_inf_nan=False)))
+    return samples
+
+
+def _sample_of(row: Mapping[str, Any]) -> Sample:
     """A sample, as ``sample.lua`` writes it."""
-    row = json.loads(line)
     return Sample(
         at=row["at"],
         ready=row["ready"],
@@ -131,6 +201,17 @@ def sample_of(line: str) -> Sample:
         start_p95_ms=row["startP95Ms"],
         spawn_p50_ms=row["spawnP50Ms"],
         refill_lag_ms=row["refillLagMs"],
+    )
+
+
+def measured_of(row: Sequence[Any]) -> Measured:
+    """What ``counts`` says of the demand."""
+    now, arrivals, peaks, spawns = row[15:19]
+    return Measured(
+        arrivals={int(slot): int(number) for slot, number in chunks(arrivals, 2)},
+        spawns_s=[float(seconds) for seconds in spawns],
+        peaks={int(slot): float(value) for slot, value in chunks(peaks, 2)},
+        now=float(now),
     )
 
 

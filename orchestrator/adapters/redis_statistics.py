@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again
-from orchestrator.adapters.redis_records import sample_of
+from orchestrator.adapters.redis_records import samples_of
 from orchestrator.records import Sample
 
 SAMPLE_EVERY_S = 5
@@ -34,6 +34,7 @@ class RedisStatistics:
         own = [
             keys.STATS_SAMPLES, keys.STATS_SAMPLED, keys.STATS_STARTS, keys.STATS_START_RECENT,
             keys.STATS_REFILL_RECENT, keys.STATS_VACANCIES, keys.POOL_TARGET,
+            keys.POOL_AIM,
         ]  # fmt: skip
         args = [SAMPLE_EVERY_S, SAMPLES_KEPT, default_target, LATELY_S, SPAWNS_COUNTED]
         return bool(await self._scripts.again("sample", own, args))
@@ -41,4 +42,4 @@ class RedisStatistics:
     async def samples(self, newest: int) -> list[Sample]:
         """See ``ports.Statistics``."""
         lines = await again(lambda: self._client.lrange(keys.STATS_SAMPLES, -newest, -1))
-        return [sample_of(str(line)) for line in lines]
+        return samples_of([str(line) for line in lines])

@@ -15,41 +15,57 @@ from orchestrator.adapters.redis_lookup import records
 from orchestrator.adapters.redis_records import (
     agent_args,
     chunks,
+    measured_of,
     parse_cursor,
     quotas_of,
     rate_args,
     replayed,
     session_of,
     start_args,
+    state_of,
+    target_of,
     too_many,
     too_many_at_once,
+    turns_of,
+    unavailable,
 )
 from orchestrator.domain.errors import (
+    AgentsUnavailableError,
     AtCapacityError,
+    FewerElsewhereError,
     HostDrainingError,
+    HostFullError,
     InvalidRequestError,
     SessionNotFoundError,
 )
 from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
+    AgentIdentity,
     AgentRecord,
     Answered,
     Claimed,
     Counts,
+    Death,
     Finished,
+    HostLoss,
     Limits,
     NoneReady,
     Page,
     Queued,
     RecordOutcome,
+    ReplaceRule,
     Session,
     SpawnStats,
     StartRequest,
+    number_in,
 )
 
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
+BREAKER = keys.breaker(keys.DEFAULT_KIND)
+DRAINS, FULL, NOT_NOW = -1, -2, -3
+"""What ``begin_spawn.lua`` says instead of a number of tries; below them, another host has fewer agents."""
 
 
 class RedisStore:
@@ -72,6 +88,7 @@ class RedisStore:
                 keys.idempotency(request.request_key),
                 keys.owned(request.owner),
                 keys.STATS_VACANCIES,
+                keys.POOL_ARRIVALS,
                 *(keys.limit(each.name, each.digest) for each in request.counted),
             ],
             [*start_args(request), keys.reply(reply_id), self._claim_depth, *rate_args(request)],
@@ -116,6 +133,8 @@ class RedisStore:
                 keys.idempotency(request.request_key),
                 keys.owned(request.owner),
                 keys.HOSTS,
+                keys.POOL_ARRIVALS,
+                BREAKER,
             ],
             [
                 session_id,
@@ -131,6 +150,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["unavailable", reason, retry_s]:
+                raise unavailable(reason, int(retry_s))
             case ["crowded"]:
                 raise too_many_at_once(request)
         return replayed(reply)
@@ -140,39 +161,56 @@ class RedisStore:
     async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("reserve_warm", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("reserve_warm", own, args))
 
     async def dispatch(self, session_id: str, limits: Limits) -> bool:
         """See ``ports.SessionStore``."""
         args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        return bool(await self._scripts.run("dispatch", [keys.session(session_id), keys.HOSTS], args))
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        return bool(await self._scripts.run("dispatch", own, args))
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """See ``ports.SessionStore``."""
         return bool(await self._scripts.run("respawn", [keys.session(session_id)], [session_id, deadline_s]))
 
-    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "") -> int:
+    async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """See ``ports.SessionStore``."""
-        args = [session_id, deadline_s, host]
-        attempt = int(await self._scripts.run("begin_spawn", [keys.session(session_id)], args))
-        if attempt < 0:
+        # Sent again it counts two tries at worst.
+        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
+        if attempt == DRAINS:
             raise HostDrainingError
+        if attempt == FULL:
+            raise HostFullError
+        if attempt == NOT_NOW:
+            raise AgentsUnavailableError
+        if attempt < NOT_NOW:
+            raise FewerElsewhereError(passed=NOT_NOW - attempt)
         return attempt
 
-    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool) -> bool:
+    async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:
         """See ``ports.SessionStore``."""
-        args = [session_id, deadline_s, "1" if counted else "0", "no host takes new sessions", self._record_s]
+        to = SessionState.FAILED if failed else SessionState.ENDED
+        args = [session_id, str(to), reason, self._record_s]
+        return bool(await self._scripts.again("hold_spawn", [keys.session(session_id), BREAKER], args))
+
+    async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
+        """See ``ports.SessionStore``."""
+        why = "no host takes new sessions"
+        args = [session_id, deadline_s, "1" if counted else "0", why, self._record_s, full_host]
         return bool(await self._scripts.run("give_back", [keys.session(session_id), keys.HOSTS], args))
 
     async def record_agent(self, record: AgentRecord) -> RecordOutcome:
         """See ``ports.SessionStore``."""
         listed = keys.host_sessions(record.identity.host)
         own = [keys.session(record.session_id), listed, keys.STATS_VACANCIES, keys.STATS_REFILL_RECENT]
-        accepted, fence, assignment = await self._scripts.again("record_agent", own, agent_args(record))
+        accepted, fence, assignment, replaces = await self._scripts.again("record_agent", own, agent_args(record))
         if not assignment:
             return RecordOutcome(accepted == "1")
         fields = json.loads(assignment)
-        return RecordOutcome(True, Assignment(session_id=record.session_id, fence=int(fence), **fields))
+        held = Assignment(session_id=record.session_id, fence=int(fence), **fields)
+        return RecordOutcome(True, held, replaces == "1")
 
     async def count_spawn_failure(self, code: str) -> None:
         """See ``ports.SessionStore``."""
@@ -185,12 +223,14 @@ class RedisStore:
             pipe.lrange(keys.STATS_SPAWN_RECENT, 0, -1)
             pipe.hgetall(keys.STATS_SPAWN_SECONDS)
             pipe.hgetall(keys.STATS_SPAWN_FAILURES)
+            pipe.hgetall(keys.STATS_REPLACEMENTS)
             with translated():
-                recent, buckets, failures = await pipe.execute()
+                recent, buckets, failures, replacements = await pipe.execute()
         return SpawnStats(
             [float(value) for value in recent],
             {bound: float(count) for bound, count in buckets.items()},
             {code: int(count) for code, count in failures.items()},
+            {code: int(count) for code, count in replacements.items()},
         )
 
     # --- a session's life ------------------------------------------------------------------------------
@@ -212,14 +252,30 @@ class RedisStore:
         *,
         code: str | None = None,
         only_from: Sequence[SessionState] = (),
+        agent: AgentIdentity | None = None,
+        without_agent: bool = False,
     ) -> Finished:
         """See ``ports.SessionStore``."""
+        whose = "none" if without_agent else agent.word if agent else "any"
         changed, previous, host = await self._scripts.again(
             "finish",
             [keys.session(session_id)],
-            [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from)],
+            [session_id, str(state), reason, code or "internal_error", self._record_s, ",".join(only_from), whose],
         )
-        return Finished(changed == "1", SessionState(previous) if previous else None, host or None)
+        return Finished(changed == "1", state_of(previous), host or None)
+
+    async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:
+        """See ``ports.SessionStore``."""
+        own = [keys.session(session_id), keys.STATS_REPLACEMENTS]
+        args = [session_id, agent.word, reason, code, rule.most, rule.begin_s, self._record_s]
+        return Death(await self._scripts.again("replace", own, args))
+
+    async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
+        """See ``ports.SessionStore``."""
+        own = [keys.host(host), keys.host_sessions(host), keys.STATS_REPLACEMENTS]
+        args = [host, heard, rule.most, rule.begin_s, self._record_s]
+        replaced, failed, news = await self._scripts.again("lose_host", own, args)
+        return HostLoss(replaced, failed, bool(news))
 
     async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
         """See ``ports.SessionStore``."""
@@ -249,7 +305,7 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         with translated():
             kept = await self._client.lrange(keys.turns(session_id), 0, -1)
-        return [Turn.model_validate_json(line) for line in kept]
+        return turns_of(kept)
 
     async def seen(self, session_id: str) -> None:
         """See ``ports.SessionStore``."""
@@ -281,9 +337,9 @@ class RedisStore:
                 return await pipe.execute()
 
         fields, spawning, waiting, under_way = await again(read)
-        if not fields.get("status"):
-            return None
         session = session_of(session_id, fields)
+        if session is None or session.state is not SessionState.STARTING:
+            return session
         if spawning is not None:
             return replace(session, queue_position=spawning + 1)
         return session if waiting is None else replace(session, queue_position=under_way + waiting + 1)
@@ -320,7 +376,8 @@ class RedisStore:
 
     async def counts(self, default_target: int) -> Counts:
         """See ``ports.SessionStore``."""
-        row = await self._scripts.again("counts", [keys.POOL_TARGET, keys.STATS_LAST_REFILL])
+        own = [keys.POOL_TARGET, keys.STATS_LAST_REFILL, keys.POOL_ARRIVALS, keys.POOL_DEMAND, keys.HOSTS]
+        row = await self._scripts.again("counts", own)
         by_state = dict(zip(SessionState, map(int, row[:6]), strict=True))
         pool_ready, warming, spawning, waiting = map(int, row[6:10])
         return Counts(
@@ -329,25 +386,31 @@ class RedisStore:
             warming=warming,
             spawning=spawning,
             waiting=waiting,
-            target=int(row[10] or default_target),
+            floor=target_of(row[10], default_target),
             total_spawned=int(row[11]),
             total_assigned=int(row[12]),
             dead_claims=int(row[13]),
-            last_refill_at=float(row[14]) if row[14] else None,
+            last_refill_at=number_in({"at": row[14]}, "at"),
             now=float(row[15]),
+            host_room=None if row[19] == "" else int(row[19]),
+            measured=measured_of(row),
         )
 
     async def snapshot(self) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        ready, owned, spawning, waiting, can_spawn = await self._scripts.again("snapshot", [keys.HOSTS])
+        reply = await self._scripts.again("snapshot", [keys.HOSTS, BREAKER])
+        ready, owned, spawning, waiting, can_spawn, room, may_begin = reply
         return PoolSnapshot(
             ready=ready,
             owned=owned,
             spawning=tuple(
-                SpawnUnderWay(i, warm == "1", float(at), int(tries)) for i, at, warm, tries in chunks(spawning, 4)
+                SpawnUnderWay(i, warm == "1", float(at), int(tries), replaces == "1")
+                for i, at, warm, tries, replaces in chunks(spawning, 5)
             ),
             waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
             can_spawn=can_spawn == 1,
+            host_room=None if room == "" else int(room),
+            may_begin=None if may_begin < 0 else may_begin,
         )
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
@@ -367,19 +430,20 @@ class RedisStore:
 
     # --- the pool's size, refills, locks ---------------------------------------------------------------
 
-    async def target(self, default: int) -> int:
-        """See ``ports.SessionStore``."""
-        with translated():
-            return int(await self._client.get(keys.POOL_TARGET) or default)
-
     async def set_target(self, size: int, default: int) -> int:
         """See ``ports.SessionStore``."""
         async with self._client.pipeline() as pipe:
             pipe.set(keys.POOL_TARGET, size, get=True)
+            pipe.delete(keys.POOL_AIM)
             pipe.delete(keys.STATS_VACANCIES)  # a place that nobody is to take any more would never be filled
             with translated():
-                previous, _ = await pipe.execute()
-        return int(previous) if previous is not None else default
+                previous, *_ = await pipe.execute()
+        return target_of(previous, default)
+
+    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+        """See ``ports.SessionStore``."""
+        own = [keys.POOL_DEMAND, keys.POOL_AIM]
+        await self._scripts.again("note_demand", own, [f"{expected:.6f}", keep_s, target])
 
     async def refill_due(self) -> bool:
         """See ``ports.SessionStore``."""

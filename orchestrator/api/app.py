@@ -13,6 +13,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from contract.prctl import hide
 from orchestrator.api import (
     console,
     docs,
@@ -22,6 +23,7 @@ from orchestrator.api import (
     openapi,
     pool,
     problems,
+    rollout,
     session_events,
     sessions,
     start,
@@ -42,7 +44,7 @@ from orchestrator.api.streams import Streams
 from orchestrator.bootstrap import Container, build, set_up_logging
 from orchestrator.settings import SettingsError, current_settings
 
-ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, console, health, webhook, docs)
+ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, rollout, console, health, webhook, docs)
 DESCRIPTION = "Voice agents that are started and waiting. Errors are problems (RFC 9457) with a stable `code`."
 
 
@@ -118,6 +120,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _from_environment() -> Container:
+    hide()  # from agents, which run others' code
     try:
         settings = current_settings()
     except SettingsError as error:

@@ -11,6 +11,7 @@ from orchestrator.api.schemas import HealthAnswer, LivenessAnswer, ReadinessAnsw
 from orchestrator.api.state import api_of, timely
 from orchestrator.api.store_metrics import store_text
 from orchestrator.api.views import capacity_view, parts_view, sessions_view, totals_view
+from orchestrator.services.health import in_words
 
 router = APIRouter(tags=["health"])
 
@@ -24,13 +25,13 @@ async def get_health(request: Request, response: Response) -> HealthAnswer:
     """The parts, the living sessions, the totals and the capacity."""
     container = api_of(request).container
     report = await container.health.report()
-    response.status_code = 200 if report.healthy else 503
+    response.status_code = 200 if report.ready else 503
     counts = report.counts
     return HealthAnswer(
-        success=report.healthy,
-        status="healthy" if report.healthy else "unhealthy",
+        success=report.ready,
+        status=report.status,
         reason=report.reason,
-        parts=parts_view(report),
+        parts=parts_view(report.parts),
         sessions=counts and sessions_view(counts),
         stats=counts and totals_view(counts),
         capacity=counts and capacity_view(counts, container.settings.max_bots),
@@ -49,12 +50,12 @@ async def get_liveness() -> LivenessAnswer:
 async def get_readiness(request: Request, response: Response) -> ReadinessAnswer:
     """Redis, LiveKit, one live host, and a beat that is not late."""
     report = await api_of(request).container.health.report()
-    response.status_code = 200 if report.healthy else 503
+    response.status_code = 200 if report.ready else 503
     return ReadinessAnswer(
-        success=report.healthy,
-        status="ready" if report.healthy else "not ready",
-        reason=report.reason,
-        parts=parts_view(report),
+        success=report.ready,
+        status="ready" if report.ready else "not ready",
+        reason=in_words(report.vital),
+        parts=parts_view(report.vital),
     )
 
 

@@ -38,6 +38,7 @@ IDS_TOLD = 200
 VERSION = metadata.version("greenroom")
 PASSING: dict[str, Any] = {
     "at": True,
+    "pool": {"demand", "reason"},
     "hosts": {"__all__": {"heartbeat_age_s"}},
     "queue": {"__all__": {"waiting_s"}},
 }
@@ -142,7 +143,7 @@ class Live:
                 watcher.tell_changes(ids, more)
 
     def _tell_overview(self, view: View) -> None:
-        overview = _overview(view, self._container.settings.max_bots)
+        overview = _overview(view, self._container)
         known, now = overview.model_dump(exclude=PASSING), time.monotonic()
         # Half a look early: the next one would be too late.
         due = now - self._told_at > TELL_EVERY_S - LOOK_EVERY_S / 2
@@ -162,14 +163,13 @@ class Live:
                 watcher.tell("sample", _text(sample_view(sample)))
 
 
-def _overview(view: View, most: int) -> OverviewEvent:
+def _overview(view: View, container: Container) -> OverviewEvent:
     report, counts = view.report, view.report.counts
+    most = container.settings.max_bots
     return OverviewEvent(
         at=time.time() if counts is None else counts.now,
-        health=OverviewHealth(
-            status="healthy" if report.healthy else "unhealthy", reason=report.reason, parts=parts_view(report)
-        ),
-        pool=counts and pool_view(counts, most),
+        health=OverviewHealth(status=report.status, reason=report.reason, parts=parts_view(report.parts)),
+        pool=counts and pool_view(counts, most, container.demand),
         sessions=counts and sessions_view(counts),
         capacity=counts and capacity_view(counts, most),
         stats=counts and totals_view(counts),

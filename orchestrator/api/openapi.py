@@ -17,6 +17,12 @@ SECURITY_SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of API_KEYS."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "One of API_KEYS, or a JWT."},
     "adminToken": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN."},
+    "livekitSignature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "A JWT of LiveKit's, signed with LIVEKIT_API_SECRET, that has the body's SHA-256.",
+    },
 }
 
 UNSEEN: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [

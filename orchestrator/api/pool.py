@@ -24,10 +24,10 @@ router = APIRouter(tags=["admin"], dependencies=[Depends(admin_only)])
     openapi_extra=ADMIN,
 )
 async def get_pool(request: Request) -> PoolAnswer:
-    """How many agents should wait, and how many do."""
+    """How many agents should wait and why, and how many do."""
     container = api_of(request).container
     counts = await timely(container.store.counts(container.settings.prewarm_pool_size))
-    return PoolAnswer(**dict(pool_view(counts, container.settings.max_bots)))
+    return PoolAnswer(**dict(pool_view(counts, container.settings.max_bots, container.demand)))
 
 
 @router.post(
@@ -37,7 +37,7 @@ async def get_pool(request: Request) -> PoolAnswer:
     openapi_extra={**ADMIN, **requests.documented(ResizeBody)},
 )
 async def resize_pool(request: Request) -> ResizeAnswer:
-    """Set its size, from 0 to ``MAX_BOTS``, and begin to move towards it."""
+    """Set how many agents wait at least, from 0 to ``MAX_BOTS``, and begin to move there. Arrivals may need more."""
     body = await body_of(request, ResizeBody)
     previous = await timely(api_of(request).container.pool.resize(body.size))
     return ResizeAnswer(size=body.size, previous=previous)

@@ -78,6 +78,7 @@ class SessionRecord(Part):
         None, description="While it starts: until its agent is there.", examples=[400]
     )
     error: str | None = Field(description="Why it failed: a stable code, a colon, and the reason in words.")
+    replacements: int = Field(0, description="Agents that died in this call and were replaced.")
     host: str | None = None
     agent_pid: int | None = None
 
@@ -120,10 +121,24 @@ class TokenAnswer(Answer):
     expires_at: int
 
 
+class PoolDemand(Part):
+    """What the target follows beside its floor."""
+
+    starts_per_minute: float = Field(description="Over the last minute.", examples=[8.0])
+    spawn_p95_s: float | None = Field(description="Of the newest hundred spawns; null before the first.")
+    expected: float = Field(description="Their product: agents that are on their way at any moment.", examples=[2.0])
+
+
 class PoolView(Part):
     """The pool. It has converged when as many agents wait as should, and none is under way."""
 
-    target: int
+    target: int = Field(description="Agents that should wait: the floor, and what the arrivals need beyond it.")
+    floor: int = Field(description="As set by `POST /api/pool/resize`, or `PREWARM_POOL_SIZE`.")
+    demand: PoolDemand
+    reason: str = Field(
+        description="Why the target is what it is.",
+        examples=["floor 3 + 3 for 8.0 starts a minute, an agent taking 15 s"],
+    )
     ready: int
     starting: int = Field(
         description="Agents being started for the pool. Those for users are in `queued`, both in a sample's `starting`."
@@ -163,7 +178,15 @@ class HostAnswer(Part):
     started_at: float | None
     agents: int
     warm: int
-    capacity: int
+    capacity: int = Field(description="Agents that it can have, those that it has included, as it measured.")
+    capacity_limit: Literal["memory", "processors", "MAX_BOTS"] | None = Field(
+        None, description="What limits it; null from a host that does not say."
+    )
+    capacity_reason: str | None = Field(
+        None,
+        description="The same in words.",
+        examples=["memory: 3120 MiB available, 512 MiB in reserve, 36 MiB for an agent in a call"],
+    )
     load: float | None = Field(
         None, description="The machine's load average of one minute; null from a host that does not say."
     )
@@ -205,7 +228,7 @@ class Totals(Part):
 
 
 class Capacity(Part):
-    """Agents, those being started included."""
+    """Agents, those being started included. ``max`` is MAX_BOTS, or less where the hosts have no room for so many."""
 
     current: int
     max: int
@@ -223,7 +246,7 @@ class HealthAnswer(Part):
     """How everything is. The counts are null while Redis is away."""
 
     success: bool
-    status: Literal["healthy", "unhealthy"]
+    status: Literal["healthy", "degraded", "unhealthy"]
     reason: str | None
     parts: dict[str, PartHealth]
     sessions: SessionCounts | None

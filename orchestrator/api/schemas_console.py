@@ -96,7 +96,7 @@ class HistoryAnswer(Answer):
 class OverviewHealth(Part):
     """How everything is."""
 
-    status: Literal["healthy", "unhealthy"]
+    status: Literal["healthy", "degraded", "unhealthy"]
     reason: str | None
     parts: dict[str, PartHealth]
 
@@ -129,3 +129,21 @@ class SessionsEvent(Part):
 
     ids: list[str]
     more: bool = Field(description="There were more than are told here.")
+
+
+class RolloutView(Part):
+    """A rollout."""
+
+    id: str
+    state: Literal["running", "done", "failed"]
+    detail: str = Field(description="What it waits for, or how it ended, in words.")
+    recycled: int = Field(description="Agents that waited and were ended for newer ones.")
+    started_at: float
+    ended_at: float | None
+
+
+class RolloutAnswer(Answer):
+    """The rollout that is under way, or the last one."""
+
+    rollout: RolloutView | None
+    began: bool = Field(description="Whether this request began it.")

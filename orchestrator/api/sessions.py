@@ -127,6 +127,7 @@ FAILURES = {
     "spawn_failed": "no agent could be started",
     "agent_died": "the agent ended unexpectedly",
     "agent_unresponsive": "the agent did not answer",
+    "host_lost": "the agent's machine was lost",
 }
 """What callers are told of each code."""
 
@@ -141,6 +142,7 @@ def _record(session: Session, *, for_admin: bool, wait_s: float | None = None) -
         prewarmed=session.prewarmed or session.session_id.startswith("prewarm_"),
         created_at=session.created_at,
         startup_time=session.startup_s,
+        replacements=session.replacements,
         assigned_at=session.assigned_at,
         ended_at=session.ended_at,
         end_reason=session.end_reason if for_admin or session.error is None else None,

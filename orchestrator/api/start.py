@@ -19,6 +19,7 @@ from orchestrator.api.requests import StartBody
 from orchestrator.api.state import Api, api_of, timely
 from orchestrator.api.validation import FieldError, InvalidFieldsError, parsed
 from orchestrator.domain.errors import (
+    AgentsUnavailableError,
     AtCapacityError,
     BodyTooLargeError,
     GreenroomError,
@@ -83,6 +84,7 @@ class _Kept:
             IdempotencyConflictError,
             BodyTooLargeError,
             AtCapacityError,
+            AgentsUnavailableError,
         ),
     },
     openapi_extra={**CALLER, **requests.documented(StartBody), "parameters": [KEY_PARAMETER]},

@@ -9,11 +9,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 from orchestrator.bootstrap import Container
+from orchestrator.domain.breaker import Phase
+from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
-from orchestrator.records import SPAWN_BOUNDS_S, Counts, HostView, SpawnStats
+from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, SpawnStats, number_in
+
+BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -21,15 +26,18 @@ class Scrape(Collector):
     """One look at the store; registered for one answer and then forgotten."""
 
     counts: Counts
+    aim: Aim
     spawns: SpawnStats
     hosts: Sequence[HostView]
+    breaker: BreakerView
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
-        yield from _pool(self.counts)
+        yield from _pool(self.counts, self.aim)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
+        yield _breaker(self.breaker)
         yield from _hosts(self.hosts)
 
 
@@ -49,7 +57,9 @@ async def _look(container: Container) -> Collector:
     store = container.store
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
-        return Scrape(counts, await store.spawn_stats(), await container.hosts.hosts())
+        now = aim(counts.floor, counts.measured, container.demand)
+        spawns, hosts = await store.spawn_stats(), await container.hosts.hosts()
+        return Scrape(counts, now, spawns, hosts, await container.breakers.look(DEFAULT_KIND))
     except (GreenroomError, TimeoutError):
         return _Away()
 
@@ -69,8 +79,11 @@ def _labelled(name: str, words: str, label: str, values: Iterable[tuple[str, flo
     return family
 
 
-def _pool(counts: Counts) -> Iterator[Metric]:
-    yield _gauge("greenroom_pool_target", "Agents that should wait.", counts.target)
+def _pool(counts: Counts, now: Aim) -> Iterator[Metric]:
+    yield _gauge("greenroom_pool_target", "Agents that should wait.", now.target)
+    yield _gauge("greenroom_pool_floor", "Agents that should wait at least, as set.", now.floor)
+    yield _gauge("greenroom_pool_start_rate", "Starts a second, over a minute.", now.rate_per_s)
+    yield _gauge("greenroom_pool_demand", "Starts a second times the p95 of spawns: agents on their way.", now.expected)
     yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
     yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)
     yield _gauge("greenroom_spawns_under_way", "All agents being started.", counts.spawning)
@@ -102,11 +115,21 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     for reason, number in sorted(spawns.failures.items()):
         failures.add_metric([reason], number)
     yield failures
+    words = "Agents that died in a call and were replaced, by reason."
+    replaced = CounterMetricFamily("greenroom_replacements", words, labels=["reason"])
+    for reason, number in sorted(spawns.replacements.items()):
+        replaced.add_metric([reason], number)
+    yield replaced
+
+
+def _breaker(view: BreakerView) -> Metric:
+    words = "Whether spawns are tried: 0 yes (closed), 1 one at a time (half-open), 2 no (open)."
+    return _labelled("greenroom_spawn_breaker_state", words, "kind", [(DEFAULT_KIND, BREAKER_STATES[view.phase])])
 
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     def of(field: str) -> list[tuple[str, float]]:
-        return [(host.host, float(host.fields.get(field, 0))) for host in hosts]
+        return [(host.host, number_in(host.fields, field) or 0.0) for host in hosts]
 
     up = [(host.host, float(host.alive)) for host in hosts]
     draining = [(host.host, float(host.draining)) for host in hosts]
@@ -115,5 +138,11 @@ def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:
     yield _labelled("greenroom_host_draining", "Whether a host drains.", "host", draining)
     yield _labelled("greenroom_host_heartbeat_age_seconds", "Since a host's last heartbeat.", "host", age)
     yield _labelled("greenroom_host_agents", "Agents of a host.", "host", of("agents"))
+    words = "Agents that a host can have, as it measured, by what limits it."
+    capacity = GaugeMetricFamily("greenroom_host_capacity", words, labels=["host", "limit"])
+    for host in hosts:
+        limit = host.fields.get("capacity_limit", "unknown")
+        capacity.add_metric([host.host, limit], number_in(host.fields, "capacity") or 0.0)
+    yield capacity
     words = "Mean private memory of a host's agents."
     yield _labelled("greenroom_agent_private_memory_bytes", words, "host", of("agent_private_bytes"))

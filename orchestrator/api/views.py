@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from contract.states import SessionState
-from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolView, SessionCounts, Totals
+from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
-from orchestrator.records import Counts, HostView, QueuedUser, Sample
-from orchestrator.services.health import Report
+from orchestrator.domain.demand import DemandPolicy, aim
+from orchestrator.records import Counts, HostView, QueuedUser, Sample, number_in, whole_in
+from orchestrator.services.health import Part as HealthPart
 
 
-def parts_view(report: Report) -> dict[str, PartHealth]:
+def parts_view(parts: Mapping[str, HealthPart]) -> dict[str, PartHealth]:
     """The parts' health."""
-    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in report.parts.items()}
+    return {name: PartHealth(ok=part.ok, detail=part.detail) for name, part in parts.items()}
 
 
 def sessions_view(counts: Counts) -> SessionCounts:
@@ -30,17 +33,29 @@ def totals_view(counts: Counts) -> Totals:
 
 
 def capacity_view(counts: Counts, most: int) -> Capacity:
-    """Agents, and how many more there may be."""
-    return Capacity(current=counts.agents, max=most, available=max(0, most - counts.agents))
+    """Agents, and how many more there may be: by MAX_BOTS, and by what the hosts measured."""
+    available = most - counts.agents
+    if counts.host_room is not None:
+        available = min(available, counts.host_room - counts.spawning)
+    available = max(0, available)
+    return Capacity(current=counts.agents, max=min(most, counts.agents + available), available=available)
 
 
-def pool_view(counts: Counts, most: int) -> PoolView:
+def pool_view(counts: Counts, most: int, policy: DemandPolicy) -> PoolView:
     """The pool."""
+    now = aim(counts.floor, counts.measured, policy)
     return PoolView(
-        target=counts.target,
+        target=now.target,
+        floor=now.floor,
+        demand=PoolDemand(
+            starts_per_minute=round(now.rate_per_s * 60, 2),
+            spawn_p95_s=now.spawn_p95_s,
+            expected=round(now.expected, 3),
+        ),
+        reason=now.reason,
         ready=counts.pool_ready,
         starting=counts.warming,
-        converged=counts.pool_ready == counts.target and counts.warming == 0,
+        converged=counts.pool_ready == now.target and counts.warming == 0,
         waiting=counts.waiting,
         queued=counts.queued,
         max=most,
@@ -51,9 +66,8 @@ def host_view(view: HostView) -> HostAnswer:
     """A host, by its last heartbeat."""
 
     def number(name: str) -> int:
-        return int(view.fields.get(name) or 0)
+        return whole_in(view.fields, name) or 0
 
-    started_at, load, cpus = (view.fields.get(name) for name in ("started_at", "load1", "cpus"))
     return HostAnswer(
         host=view.host,
         alive=view.alive,
@@ -61,12 +75,14 @@ def host_view(view: HostView) -> HostAnswer:
         draining_since=view.draining_since,
         drained=view.drained,
         heartbeat_age_s=view.heartbeat_age_s,
-        started_at=float(started_at) if started_at else None,
+        started_at=number_in(view.fields, "started_at"),
         agents=number("agents"),
         warm=number("warm"),
         capacity=number("capacity"),
-        load=float(load) if load else None,
-        cpus=int(cpus) if cpus else None,
+        capacity_limit=view.fields.get("capacity_limit") or None,
+        capacity_reason=view.fields.get("capacity_reason") or None,
+        load=number_in(view.fields, "load1"),
+        cpus=whole_in(view.fields, "cpus"),
         memory_total_bytes=number("memory_total_bytes"),
         memory_available_bytes=number("memory_available_bytes"),
         agent_private_bytes=number("agent_private_bytes"),

@@ -27,7 +27,10 @@ OURS = re.compile(SESSION_ID_PATTERN)
     summary="LiveKit's webhooks",
     status_code=204,
     responses=documented(UnauthorizedError, BodyTooLargeError),
-    openapi_extra={"requestBody": {"content": {"application/webhook+json": {"schema": {"type": "object"}}}}},
+    openapi_extra={
+        "security": [{"livekitSignature": []}],
+        "requestBody": {"content": {"application/webhook+json": {"schema": {"type": "object"}}}},
+    },
 )
 async def livekit_webhook(request: Request) -> Response:
     """Signed with LiveKit's key; unknown rooms and other events are ignored."""

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.cli import livekit_server, redis_server
@@ -39,7 +38,7 @@ def check_redis(settings: Settings) -> list[Finding]:
 
     try:
         redis_server.check(settings.redis_url)
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=3, decode_responses=True) as client:
+        with redis_server.client_of(settings.redis_url, socket_timeout=3, decode_responses=True) as client:
             info = client.info()
     except CommandError as error:
         found, _, remedy = str(error).partition(": ")[2].rpartition(": ")
@@ -123,25 +122,14 @@ def check_keys(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
 
 def check_memory(max_bots: int, free_bytes: int | None = None) -> list[Finding]:
     """Compare the free memory with what all agents need."""
+    from orchestrator.host.machine import free_memory_bytes
+
     free = free_memory_bytes() if free_bytes is None else free_bytes
     room_for = free // AGENT_BYTES
     found = f"{free / 2**30:.1f} GiB free: room for about {room_for} agents"
     if room_for >= max_bots:
         return [Finding("ok", "memory", found)]
     return [Finding("bad", "memory", found, f"lower MAX_BOTS ({max_bots}), or give the machine more memory")]
-
-
-def free_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return what may still be used: the machine's, or the container's when that is less."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
 
 
 def check_ports(settings: Settings, wanted: Sequence[Wanted]) -> list[Finding]:

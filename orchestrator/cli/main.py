@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("orchestrator.cli.pool_commands:logs", "Print the newest lines of a session's agent."),
     "drain": ("orchestrator.cli.host_commands:drain", "Take a host out of service without ending a call."),
     "undrain": ("orchestrator.cli.host_commands:undrain", "Put a drained host back."),
+    "rollout": (
+        "orchestrator.cli.rollout:rollout",
+        "Recycle waiting agents after a change of their code or settings.",
+    ),
     "doctor": (
         "orchestrator.cli.doctor:doctor",
         "Check what a run needs, and say what to mend.",

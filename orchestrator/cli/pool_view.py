@@ -58,19 +58,22 @@ def _bare(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _health(health: Mapping[str, Any]) -> str:
     if health.get("status") == "healthy":
         return "[bold green]healthy[/]"
+    if health.get("status") == "degraded":
+        return f"[bold yellow]degraded:[/] {escape(str(health.get('reason')))}"
     return f"[bold red]unhealthy:[/] {escape(str(health.get('reason')))}"
 
 
 def _pool(pool: Mapping[str, Any]) -> str:
+    why = f"\n      {escape(pool['reason'])}"
     state = "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]"
     return (
         f"[bold]pool[/]  {pool['ready']} of {pool['target']} ready, {pool['starting']} starting,"
-        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}"
+        f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}{why}"
     )
 
 
 def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
-    more = ("capacity", "private memory", "free memory") if wide else ()
+    more = ("capacity", "limited by", "private memory", "free memory") if wide else ()
     table = _table("host", "", "agents", "warm", *more, "heartbeat", "zygote")
     for host in hosts:
         alive = "[green]alive[/]" if host["alive"] else "[red]lost[/]"
@@ -80,7 +83,7 @@ def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
             _drain(host) or alive,
             str(host["agents"]),
             str(host["warm"]),
-            *((str(host["capacity"]), *memory) if wide else ()),
+            *((str(host["capacity"]), escape(host.get("capacityReason") or "-"), *memory) if wide else ()),
             _age(host["heartbeatAgeS"]),
             escape(host["zygote"]),
         )

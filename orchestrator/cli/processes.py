@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.host.processes import become_subreaper
+from contract.prctl import become_subreaper
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)

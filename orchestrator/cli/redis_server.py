@@ -7,10 +7,15 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator.cli.console import CommandError
 from orchestrator.cli.home import Home, section
+from orchestrator.redis_address import sentinels_of
+
+if TYPE_CHECKING:
+    import redis
 
 MINIMUM = (6, 2)
 
@@ -75,6 +80,20 @@ def write(home: Home, port: int) -> Path:
     return binary
 
 
+def client_of(url: str, **options: Any) -> redis.Redis:
+    """A client of the Redis that ``REDIS_URL`` names, or of the master that its sentinels name."""
+    import redis
+    from redis.sentinel import Sentinel
+
+    sentinels = sentinels_of(url)
+    if sentinels is None:
+        return redis.Redis.from_url(url, **options)
+    timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
+    manager = Sentinel(sentinels.addresses, sentinel_kwargs=sentinels.of_sentinels | timeouts)  # type: ignore[no-untyped-call]
+    found: redis.Redis = manager.master_for(sentinels.service, **sentinels.of_servers, **options)  # type: ignore[no-untyped-call]
+    return found
+
+
 def check(url: str) -> None:
     """Reach the Redis that ``REDIS_URL`` names.
 
@@ -83,9 +102,10 @@ def check(url: str) -> None:
     """
     import redis
 
-    where = urlsplit(url).hostname or "that address"
+    sentinels = sentinels_of(url)
+    where = sentinels.where if sentinels else urlsplit(url).hostname or "that address"
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3, retry=None) as client:
+        with client_of(url, socket_timeout=3, socket_connect_timeout=3, retry=None) as client:
             client.ping()
     except redis.AuthenticationError:
         raise CommandError(f"REDIS_URL: the Redis at {where} refused its user or password") from None

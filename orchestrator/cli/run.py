@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from contract.prctl import become_subreaper
 from orchestrator.cli import console, processes, provision
 from orchestrator.cli.console import CommandError, Waiting
 from orchestrator.cli.environment import PROVIDERS, reachable_at
@@ -24,7 +25,6 @@ from orchestrator.cli.home import Home
 from orchestrator.cli.programs_log import ProgramsLog
 from orchestrator.cli.readiness import why_not_ready
 from orchestrator.cli.retire import retire_host
-from orchestrator.host.processes import become_subreaper
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings

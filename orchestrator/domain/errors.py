@@ -35,6 +35,12 @@ class AtCapacityError(GreenroomError):
     code, status, retry_after_s = "at_capacity", 503, 5
 
 
+class AgentsUnavailableError(GreenroomError):
+    """No agent waits, and none can be started at the moment. Try again a little later."""
+
+    code, status, retry_after_s = "agents_unavailable", 503, 5
+
+
 class TooManyStreamsError(GreenroomError):
     """This server has as many open event streams as it may. Ask for the session from time to time instead."""
 
@@ -111,6 +117,23 @@ class HostDrainingError(GreenroomError):
     """This host drains: it starts nothing more."""
 
     code, status = "host_draining", 503
+
+
+class HostFullError(GreenroomError):
+    """This host has as many agents as it can have, by what it measured."""
+
+    code, status = "host_full", 503
+
+
+class FewerElsewhereError(GreenroomError):
+    """Another host has fewer agents: it is to start this one."""
+
+    code, status = "fewer_elsewhere", 503
+
+    def __init__(self, detail: str | None = None, *, passed: int = 1) -> None:
+        super().__init__(detail)
+        self.passed = passed
+        """How often it was passed on, this time included."""
 
 
 class BodyTooLargeError(GreenroomError):

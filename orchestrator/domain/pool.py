@@ -3,9 +3,10 @@
 The two functions are total: any snapshot gives a list of actions that keeps these promises, whatever the order
 in which their effects arrive:
 
-* never more than ``max_agents`` agents (waiting, talking and starting together);
+* never more than ``max_agents`` agents (waiting, talking and starting together), nor than the hosts have room for;
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
-* ready + starting never exceeds the target, so two refills at once do not over-spawn.
+* ready + starting never exceeds the target, so two refills at once do not over-spawn;
+* no more is begun than the spawn breaker lets, and the one try that it lets may exceed the target.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class SpawnUnderWay:
     warm: bool
     deadline: float
     attempts: int
+    replaces: bool = False
+    """For a session whose agent died."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class PoolSnapshot:
     waiting: tuple[Waiting, ...] = ()
     can_spawn: bool = True
     """False while every host drains: whoever waits goes on waiting, and nothing is started."""
+    host_room: int | None = None
+    """Agents that the hosts can still take, as they measured, those under way not taken off. None: not known."""
+    may_begin: int | None = None
+    """Spawns that the breaker lets begin: none, one try, or (None) any number."""
 
     @property
     def agents(self) -> int:
@@ -122,22 +129,38 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     given_up = sum(spawn.attempts >= policy.spawn_tries for spawn in overdue)
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    if not snapshot.can_spawn:
+    if not snapshot.can_spawn or snapshot.may_begin == 0:
         return actions
-    room = policy.max_agents - (snapshot.agents - given_up)
+    room = _room(snapshot, policy, given_up)
+    if snapshot.may_begin is not None:
+        return actions + _one_try(snapshot, policy, room, given_up)
     free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
     queue = _queue(snapshot, gone={w.session_id for w in gone})
     dispatched = queue[: max(0, min(room, free_spawns))]
     actions += [Dispatch(session_id) for session_id in dispatched]
     if len(dispatched) < len(queue):
         return actions + _make_room(snapshot, policy, lacking=len(queue) - max(0, room))
-    return actions + _towards_target(snapshot, policy, used=len(dispatched) - given_up)
+    return actions + _towards_target(snapshot, policy, room - len(dispatched), used=len(dispatched) - given_up)
+
+
+def _room(snapshot: PoolSnapshot, policy: PoolPolicy, given_up: int) -> int:
+    """How many more agents there may be, by ``MAX_BOTS`` and by what the hosts measured."""
+    room = policy.max_agents - (snapshot.agents - given_up)
+    if snapshot.host_room is None:
+        return room
+    return min(room, snapshot.host_room - (len(snapshot.spawning) - given_up))
 
 
 def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
     if spawn.attempts < policy.spawn_tries:
         return Respawn(spawn.session_id)
     return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries")
+
+
+def _one_try(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, given_up: int) -> list[Action]:
+    """Spawns failed, and one is tried: for the pool, also if that lacks none, so that it costs no user's tries."""
+    under_way = len(snapshot.spawning) - given_up
+    return [SpawnWarm()] if room > 0 and under_way < policy.spawn_concurrency else []
 
 
 def _queue(snapshot: PoolSnapshot, gone: set[str]) -> list[str]:
@@ -152,14 +175,13 @@ def _make_room(snapshot: PoolSnapshot, policy: PoolPolicy, lacking: int) -> list
     return [Retire(surplus)] if surplus > 0 else []
 
 
-def _towards_target(snapshot: PoolSnapshot, policy: PoolPolicy, used: int) -> list[Action]:
+def _towards_target(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, used: int) -> list[Action]:
     """Grow as far as the limits let it, or retire what is too much."""
     if snapshot.ready > policy.target:
         return [Retire(snapshot.ready - policy.target)]
     under_way = len(snapshot.spawning) + used
-    agents = snapshot.agents + used
     missing = policy.target - snapshot.ready - snapshot.warming
-    slots = min(policy.spawn_concurrency - under_way, policy.max_agents - agents)
+    slots = min(policy.spawn_concurrency - under_way, room)
     return [SpawnWarm()] * max(0, min(missing, slots))
 
 

@@ -6,7 +6,8 @@
         └──────────┴───────────┴──────────┴──────▶ failed     (ended, too, from each of the four)
 
 ``ready`` belongs to nobody; a *claim* makes it ``assigned`` and gives it a fencing number. The user's first
-join makes it ``active``. ``ended`` and ``failed`` are final. The Redis scripts are given this very table, so a
+join makes it ``active``. It stays so for its caller while an agent that died is replaced: the session is the same, only
+its agent is another one. ``ended`` and ``failed`` are final. The Redis scripts are given this very table, so a
 move that is not in it cannot happen there either.
 """
 

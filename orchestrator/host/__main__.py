@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 
+from contract.prctl import hide
 from orchestrator.bootstrap import build, set_up_logging
 from orchestrator.host.daemon import AlreadyRunningError, HostDaemon
 from orchestrator.settings import Settings, SettingsError, load_settings
@@ -17,6 +18,7 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings, serve, and exit with one clear line when that cannot be."""
+    hide()
     options = argparse.ArgumentParser(prog="python -m orchestrator.host", description="The host daemon.")
     options.add_argument("--drain-on-term", action="store_true", help="as DRAIN_ON_TERM=true: let calls end first")
     given = options.parse_args()

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong
+from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong, Resumption
 from contract.states import SessionState
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
@@ -35,10 +35,16 @@ class Agent:
     startup_s: float | None = None
     assignment: Assignment | None = None
     writer: asyncio.StreamWriter | None = None
+    private_bytes: int = 0
+    """By its own account, when it was last asked."""
     ending: str | None = None
     """Why the host is ending it."""
     taken_up: bool = False
     """Whether an earlier daemon started it."""
+    in_call: bool = False
+    """Whether it was started for a call whose agent died."""
+    generation: str = ""
+    """Which zygote forked it; empty when that is not known, as of one that said hello before its fork was told."""
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
     dead: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,6 +65,8 @@ class Agent:
             created_at=self.created_at,
             startup_s=self.startup_s,
             assignment=self.assignment,
+            in_call=self.in_call,
+            generation=self.generation,
         )
 
     def attach(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
@@ -92,8 +100,10 @@ class Agent:
         self.writer.write(message.to_line())
         return True
 
-    async def assign(self, assignment: Assignment, timeout_s: float) -> Assigned:
+    async def assign(self, assignment: Assignment, timeout_s: float, resumption: Resumption | None = None) -> Assigned:
         """Hand it over to a user. After a restart of the host, its line may be a moment away.
+
+        ``resumption`` is set for the successor of an agent that died.
 
         Raises:
             AgentGoneError: it has no line, died, or did not answer in time.
@@ -103,7 +113,7 @@ class Agent:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._line.wait()
-                if not self.send(Assign(assignment=assignment)):
+                if not self.send(Assign.fitting(assignment, resumption)):
                     raise AgentGoneError("the agent has no line to its host")
                 return await future
         except TimeoutError:
@@ -141,6 +151,7 @@ class Agent:
 
     def ponged(self, message: Pong) -> None:
         """Its answer to a ping came."""
+        self.private_bytes = message.private_bytes
         future = self._pongs.get(message.seq)
         if future is not None and not future.done():
             future.set_result(message)

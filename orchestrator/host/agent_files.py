@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,24 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
+from contract.messages import Pid, SessionId, Ticks
 from contract.procfs import boot_id
 from orchestrator.host.processes import ProcessId
 
 LOGS_KEPT = 500
 LOGS_KEPT_S = 86_400
+KEY_BYTES = 32
 TAIL_BYTES = 256 * 1024
+WORD_BYTES = 16 * 1024
+"""A last word is one line; the file is an agent's, and whatever runs in it may have written there."""
+REASON_CHARS = 500
 
 
 @dataclass(frozen=True)
 class Identity:
     """One agent's process, as written when it was forked."""
 
-    session_id: str
-    pid: int
-    start_ticks: int
+    session_id: SessionId
+    pid: Pid
+    start_ticks: Ticks
     boot_id: str
     created_at: float
+    generation: str = ""
+    """Which zygote forked it."""
 
     @property
     def process(self) -> ProcessId:
@@ -47,14 +58,36 @@ class LastWord:
 
 
 class AgentFiles:
-    """The folder ``GREENROOM_HOME/host``."""
+    """The folder ``GREENROOM_HOME/host``.
 
-    def __init__(self, folder: Path, *, log_max_bytes: int) -> None:
+    Agents that run as another user (of the group ``agent_gid``) may write their own log and last word, and read none:
+    they can go through the folders and not list them, and a session's id cannot be guessed.
+    """
+
+    def __init__(self, folder: Path, *, log_max_bytes: int, agent_gid: int | None = None) -> None:
         self._agents = folder / "agents"
         self._logs = folder / "logs"
         self._log_max_bytes = log_max_bytes
+        self._agent_gid = agent_gid
         for path in (folder, self._agents, self._logs):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700 if agent_gid is None else 0o711)
+        self._key = _key(folder / "key")
+
+    def proof(self, session_id: str) -> str:
+        """What shows that a process is this session's agent; the same for every daemon of this folder."""
+        return hmac.digest(self._key, session_id.encode(), "sha256").hex()
+
+    def prepare(self, session_id: str) -> None:
+        """Make the files that the agent of this session writes."""
+        for path in (self.log_path(session_id), self.last_word_path(session_id)):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if self._agent_gid is not None:
+                    os.fchown(fd, -1, self._agent_gid)
+                    os.fchmod(fd, 0o620)
+            finally:
+                os.close(fd)
 
     def log_path(self, session_id: str) -> Path:
         """Where the agent of this session writes its lines."""
@@ -64,9 +97,9 @@ class AgentFiles:
         """Where the agent of this session leaves its last word."""
         return self._agents / f"{session_id}.word"
 
-    def remember(self, session_id: str, process: ProcessId, created_at: float) -> Identity:
+    def remember(self, session_id: str, process: ProcessId, created_at: float, generation: str = "") -> Identity:
         """Write who this agent is, so that a later daemon finds it."""
-        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at)
+        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at, generation)
         temporary = self._agents / f"{session_id}.tmp"
         temporary.write_text(json.dumps(asdict(identity)))
         temporary.rename(self._agents / f"{session_id}.json")
@@ -91,8 +124,9 @@ class AgentFiles:
         """Remove what names a dead agent; returns its last word. Its log stays."""
         word = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(self.last_word_path(session_id).read_text())
-            word = LastWord(str(content["reason"]), bool(content["ok"]))
+            with self.last_word_path(session_id).open("rb") as file:
+                content = _json(file.read(WORD_BYTES))
+            word = LastWord(str(content["reason"])[:REASON_CHARS], bool(content["ok"]))
         self.last_word_path(session_id).unlink(missing_ok=True)
         (self._agents / f"{session_id}.json").unlink(missing_ok=True)
         return word
@@ -131,6 +165,19 @@ class AgentFiles:
             log.truncate()
 
 
+def _key(path: Path) -> bytes:
+    """This folder's own, made once."""
+    with suppress(FileNotFoundError):
+        if len(key := path.read_bytes()) == KEY_BYTES:
+            return key
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(key := secrets.token_bytes(KEY_BYTES))
+    draft.rename(path)
+    return key
+
+
 def _changed_at(path: Path) -> float:
     with suppress(FileNotFoundError):
         return path.stat().st_mtime
@@ -139,7 +186,16 @@ def _changed_at(path: Path) -> float:
 
 def _structured(row: str) -> dict[str, Any]:
     with suppress(ValueError):
-        line = json.loads(row)
+        line = _json(row)
         if isinstance(line, dict):
             return line
     return {"stream": "native", "message": row[:8000]}
+
+
+def _json(text: str | bytes) -> Any:
+    """Strictly: the standard library's parser lets through what no answer can hold, and recurses as deep as it is told.
+
+    Raises:
+        ValueError: it is not JSON, or has NaN, an infinity, half of a surrogate pair, or too many levels.
+    """
+    return from_json(text, allow_inf_nan=False)

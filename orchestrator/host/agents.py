@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
-from contract.messages import AgentLimits, Assigned, Assignment, End, Fork, Hello, Spawn, Spawned, Turn
+from contract.messages import (
+    Admit,
+    AgentLimits,
+    Assigned,
+    Assignment,
+    End,
+    Fork,
+    Hello,
+    Resumption,
+    Spawn,
+    Spawned,
+    Turn,
+)
 from contract.states import SessionState
+from orchestrator.domain.capacity import Capacity
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, kill_session, open_pidfd, send
+from orchestrator.host.processes import ProcessId, be_nice, kill_session, open_pidfd, send
 from orchestrator.host.zygote import Zygote, ZygoteUnavailableError
 from orchestrator.ports import Rooms, SessionStore
+from orchestrator.records import AgentIdentity, Death, RecordOutcome
 
 log = structlog.get_logger("greenroom.host")
 
@@ -31,9 +48,16 @@ EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
 """A process that an earlier daemon started and that does not open its line by then is hung."""
+DIED, UNRESPONSIVE, HOST_LOST = "agent_died", "agent_unresponsive", "host_lost"
 FORK_WAIT_S = 1.0
 """For forks under way when all agents are to end."""
-_BEGUN = (SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE)
+
+
+class Replacer(Protocol):
+    """Decides what an agent's death comes to (``services.replace.ReplaceAgents``)."""
+
+    async def agent_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> Death:
+        """An agent died unexpectedly, or does not answer."""
 
 
 class Background(Protocol):
@@ -64,15 +88,18 @@ class Agents:
         self,
         settings: AgentSettings,
         store: SessionStore,
+        replacer: Replacer,
         rooms: Rooms,
         zygote: Zygote,
         files: AgentFiles,
         outbox: Outbox,
         background: Background,
         on_change: Callable[[], object],
+        capacity: Callable[[int], Capacity],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._replacer = replacer
         self._rooms = rooms
         self._zygote = zygote
         self._files = files
@@ -80,11 +107,15 @@ class Agents:
         self._background = background
         self._on_change = on_change
         """Called when the pool may lack an agent."""
+        self._capacity = capacity
+        """How many agents there can be, with so many now."""
         self._agents: dict[str, Agent] = {}
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
         self.retiring = False
         self.draining = False
+        self.refused_one = False
+        """A spawn was sent back for lack of room: when there is some, somebody may wait for it."""
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -97,6 +128,16 @@ class Agents:
         """The agent of a session."""
         return self._agents.get(session_id)
 
+    def pids(self) -> set[int]:
+        """Their processes."""
+        return {agent.process.pid for agent in self._agents.values()}
+
+    @property
+    def count(self) -> int:
+        """Those that are, and those on their way; not those that are being ended, whose place is free."""
+        living = {agent.session_id for agent in self._agents.values() if agent.ending is None}
+        return len(living | self._forking.keys())
+
     @property
     def are_gone(self) -> bool:
         """Whether there is none, nor one on its way."""
@@ -106,28 +147,43 @@ class Agents:
 
     async def spawn(self, request: Spawn) -> Spawned:
         """Have an agent in its room for this session; the one that there is already, if there is one."""
-        if self.retiring and request.session_id not in self._agents:
-            return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
-        if self.draining and request.session_id not in self._agents:
-            return Spawned(ok=False, code="host_draining", reason="this host drains")
+        if refusal := self._refusal(request):
+            return refusal
         deadline = asyncio.get_running_loop().time() + request.timeout_s
         try:
             agent = await self._agent_for(request)
             await self._in_room(agent, deadline, request.timeout_s)
+            await self._recorded(agent)
         except ZygoteUnavailableError as error:
             return Spawned(ok=False, code=error.code, reason=str(error))
         except AgentGoneError as error:
             return Spawned(ok=False, code="agent_died", reason=str(error))
-        await self.reconcile(agent)
         return Spawned(ok=True, pid=agent.process.pid, startup_s=agent.startup_s)
+
+    def _refusal(self, request: Spawn) -> Spawned | None:
+        """Why none more is started here. A call that lost its agent goes on: that one's place is free."""
+        if request.session_id in self._agents:
+            return None
+        if self.retiring:
+            return Spawned(ok=False, code="host_retiring", reason="this host is stopping")
+        if request.in_call or request.session_id in self._forking:
+            return None
+        if self.draining:
+            return Spawned(ok=False, code="host_draining", reason="this host drains")
+        room = self._capacity(self.count)
+        if self.count >= room.agents:
+            self.refused_one = True
+            return Spawned(ok=False, code="host_full", reason=f"this host has {self.count} agents; {room.reason}")
+        return None
 
     async def _agent_for(self, request: Spawn) -> Agent:
         """This session's agent, forked once however many ask at a time."""
         session_id = request.session_id
-        while (agent := self._agents.get(session_id)) is not None and agent.ending is not None:
-            await agent.dead.wait()  # an earlier try's, which did not join
-        if agent is not None:
-            return agent
+        while (agent := self._agents.get(session_id)) is not None:
+            if agent.ending is None and await self.reconcile(agent):
+                return agent
+            # An earlier try's, which did not join; or one that was replaced while this host was taken for lost.
+            await agent.dead.wait()
         task = self._forking.get(session_id)
         if task is None:
             task = self._forking[session_id] = asyncio.create_task(self._fork(request))
@@ -143,26 +199,33 @@ class Agents:
             self._background(self.end(agent, "it did not join in time"))
             raise AgentGoneError(f"the agent was not in its room within {timeout_s:g} s") from None
 
+    async def _recorded(self, agent: Agent) -> None:
+        await self.reconcile(agent)
+        if agent.dead.is_set():
+            raise AgentGoneError("the agent died as soon as it was in its room")
+
     async def _fork(self, request: Spawn) -> Agent:
         settings = self._settings
         fork = Fork(
             session_id=request.session_id,
             requested_at=time.time(),
             livekit_url=settings.livekit_url,
-            token=settings.agent_token(request.session_id),
             host_socket=settings.host_socket,
             log_path=str(self._files.log_path(request.session_id)),
             last_word_path=str(self._files.last_word_path(request.session_id)),
             limits=settings.limits,
+            proof=self._files.proof(request.session_id),
         )
-        forked = await self._zygote.fork(fork, request.timeout_s)
+        self._files.prepare(request.session_id)
+        forked, generation = await self._zygote.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
         process = ProcessId(forked.pid, forked.start_ticks)
-        self._files.remember(request.session_id, process, time.time())
+        self._files.remember(request.session_id, process, time.time(), generation)
         agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
         if agent is None:
             raise AgentGoneError(self._why(self._files.forget(request.session_id), self._statuses.get(process.pid)))
+        agent.in_call, agent.generation = request.in_call, generation
         return agent
 
     def take_up(self) -> int:
@@ -170,21 +233,23 @@ class Agents:
         for identity in self._files.remembered():
             agent = self._watch(identity.session_id, identity.process, identity.created_at)
             if agent is None:
-                self.report_lost(identity.session_id, self._files.forget(identity.session_id))
+                self.report_lost(
+                    identity.session_id, self._identity(identity.process), self._files.forget(identity.session_id)
+                )
             else:
-                agent.taken_up = True
+                agent.taken_up, agent.generation = True, identity.generation
                 asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._expect_hello, agent)
         return len(self._agents)
 
     def _expect_hello(self, agent: Agent) -> None:
         if agent.writer is None and not agent.dead.is_set():
-            self._background(self.end(agent, "it did not come back to its host"))
+            self._give_up(agent, "it did not come back to its host")
 
     def hello(self, hello: Hello, writer: asyncio.StreamWriter) -> Agent | None:
         """An agent opened its line. None when it is not who it says it is."""
         process = ProcessId(hello.pid, hello.start_ticks)
         agent = self._agents.get(hello.session_id)
-        if agent is None:
+        if agent is None and hmac.compare_digest(hello.proof, self._files.proof(hello.session_id)):
             # Either the fork's answer is still on its way, or an earlier daemon's note of it was lost.
             agent = self._watch(hello.session_id, process, hello.created_at)
             if agent is not None:
@@ -192,6 +257,9 @@ class Agents:
         if agent is None or agent.process != process:
             return None
         agent.attach(hello, writer)
+        if agent.phase == "joining":
+            agent.send(Admit(token=self._settings.agent_token(agent.session_id)))
+        be_nice(agent.process.pid, self._settings.limits.nice)
         if agent.phase != "joining":
             self._background(self.reconcile(agent))
         return agent
@@ -207,43 +275,56 @@ class Agents:
 
     # --- assign ----------------------------------------------------------------------------------------
 
-    async def assign(self, assignment: Assignment) -> Assigned:
+    async def assign(self, assignment: Assignment, resumption: Resumption | None = None) -> Assigned:
         """Hand an agent over; not accepted when there is none, or it does not answer."""
         agent = self._agents.get(assignment.session_id)
         if agent is None or agent.ending is not None:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
-            answer = await agent.assign(assignment, ACK_TIMEOUT_S)
+            answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
         except AgentGoneError as error:
             return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
         if answer.accepted and agent.assignment is None:
             agent.assignment = assignment
-            agent.phase = "assigned"
+            agent.phase = "active" if resumption is not None and resumption.active else "assigned"
         elif answer.reason == "taken":
             self._background(self.reconcile(agent))
         return answer
 
-    async def reconcile(self, agent: Agent) -> None:
-        """Bring the store in line with this agent, and the agent in line with the store."""
+    async def reconcile(self, agent: Agent) -> bool:
+        """Bring the store in line with this agent, and the agent in line with the store.
+
+        Returns false when the session is not this agent's: it is over, or the agent was replaced. The agent is ended.
+        """
         record = agent.record(self._settings.host_id, self._settings.boot_id)
-        if record is None or agent.ending is not None:
-            return
+        if record is None or agent.ending is not None or agent.dead.is_set():
+            return True
         try:
             outcome = await self._store.record_agent(record)
+            if outcome.assignment is not None:
+                await self._deliver(agent, outcome.assignment, await self._resumption(outcome))
         except StoreUnavailableError:
-            return  # the next round does it
+            return True  # the next round does it
         if not outcome.accepted:
-            self._background(self.end(agent, "its session is over"))
-        elif outcome.assignment is not None:
-            await self._deliver(agent, outcome.assignment)
+            self._background(self.end(agent, "its session is over, or another agent's"))
+        return outcome.accepted
 
-    async def _deliver(self, agent: Agent, assignment: Assignment) -> None:
-        answer = await self.assign(assignment)
-        if answer.accepted or answer.reason == "taken" or agent.dead.is_set():
+    async def _resumption(self, outcome: RecordOutcome) -> Resumption | None:
+        """What a successor goes on from; None for the first agent of a session."""
+        if not outcome.replaces or outcome.assignment is None:
+            return None
+        session_id = outcome.assignment.session_id
+        session, turns = await asyncio.gather(self._store.get(session_id), self._store.turns(session_id))
+        now = await self._store.now()
+        assigned_at = (session and session.assigned_at) or now
+        active = session is not None and session.state is SessionState.ACTIVE
+        return Resumption(active=active, elapsed_s=max(0.0, now - assigned_at), history=tuple(turns))
+
+    async def _deliver(self, agent: Agent, assignment: Assignment, resumption: Resumption | None) -> None:
+        answer = await self.assign(assignment, resumption)
+        if answer.accepted or answer.reason == "taken" or agent.dead.is_set() or agent.ending is not None:
             return
-        reason = f"the agent did not take its session: {answer.reason}"
-        self._outbox.put(lambda: self._store.finish(agent.session_id, SessionState.FAILED, reason, code="agent_died"))
-        await self.end(agent, reason)
+        self._give_up(agent, f"the agent did not take its session: {answer.reason}")
 
     # --- news ------------------------------------------------------------------------------------------
 
@@ -279,14 +360,22 @@ class Agents:
         answers = await asyncio.gather(*(agent.ping(PING_TIMEOUT_S) for agent in agents))
         hung = [agent for agent, answered in zip(agents, answers, strict=True) if not answered]
         for agent in hung:
-            self._fail(agent, "its agent did not answer a health check, or was not in its room")
-        await asyncio.gather(*(self.end(agent, "it failed its health check") for agent in hung))
+            self._give_up(agent, "its agent did not answer a health check, or was not in its room")
+        await asyncio.gather(*(agent.dead.wait() for agent in hung))
         return [agent.session_id for agent in hung]
 
-    def _fail(self, agent: Agent, reason: str) -> None:
-        self._outbox.put(
-            lambda: self._store.finish(agent.session_id, SessionState.FAILED, reason, code="agent_unresponsive")
-        )
+    def _give_up(self, agent: Agent, reason: str) -> None:
+        """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""
+        self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE))
+        self._background(self.end(agent, reason))
+
+    async def stop(self, agent: Agent, reason: str) -> None:
+        """End one at once that uses up what is not its own; a call goes on with another agent."""
+        log.warning("agent is stopped", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
+        agent.ending = reason
+        self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, DIED))
+        await asyncio.to_thread(kill_session, agent.process)
+        await agent.dead.wait()
 
     async def end(self, agent: Agent, reason: str) -> None:
         """End it: asked, then SIGTERM, then SIGKILL to all of its session. Returns when it is dead."""
@@ -316,6 +405,15 @@ class Agents:
             await asyncio.wait(list(self._forking.values()), timeout=FORK_WAIT_S)
         await asyncio.gather(*(self.end(agent, reason) for agent in self.all()))
 
+    def kill_all(self, reason: str) -> None:
+        """SIGKILL every agent. The store is told once it is there: others may go on with what was theirs by then."""
+        for agent in self.all():
+            if agent.ending is None and agent.phase != "joining":
+                identity = self._identity(agent.process)
+                self._outbox.put(partial(self._died, agent.session_id, identity, reason, HOST_LOST))
+                agent.ending = reason
+            send(agent.pidfd, signal.SIGKILL)
+
     def exit_status(self, pid: int, status: int) -> None:
         """A process was reaped, here or by the zygote; ``status`` is negative for a signal."""
         if any(agent.process.pid == pid for agent in self._agents.values()):
@@ -344,7 +442,7 @@ class Agents:
         if agent.phase != "joining":
             self._report_death(agent, word, status)
         elif agent.taken_up:
-            self.report_lost(agent.session_id, word)
+            self.report_lost(agent.session_id, self._identity(agent.process), word)
 
     async def _await_status(self, pid: int) -> None:
         deadline = time.monotonic() + EXIT_STATUS_WAIT_S
@@ -353,34 +451,41 @@ class Agents:
 
     def _report_death(self, agent: Agent, word: LastWord | None, status: int | None) -> None:
         """Record the end, close the room, and have the pool filled."""
-        session_id = agent.session_id
         if agent.ending is not None and (word is None or word.ok):
             # Ended from here: the agent may have met the signal before it read why, or was killed before it could say.
-            word = LastWord(agent.ending, ok=True)
-        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
-        reason = self._why(word, status)
-        log.info("agent is gone", session_id=session_id, state=str(state), reason=reason)
+            on_purpose, reason = True, agent.ending
+        else:
+            on_purpose, reason = word is not None and word.ok, self._why(word, status)
+        log.info("agent is gone", session_id=agent.session_id, on_purpose=on_purpose, reason=reason)
+        self._report(agent.session_id, self._identity(agent.process), reason, on_purpose=on_purpose)
 
-        async def report() -> None:
-            await self._store.finish(session_id, state, reason, code="agent_died")
-            self._on_change()
-
-        self._outbox.put(report)
-        self._background(self._close_room(session_id))
-
-    def report_lost(self, session_id: str, word: LastWord | None = None) -> None:
+    def report_lost(self, session_id: str, agent: AgentIdentity, word: LastWord | None = None) -> None:
         """Record the end of an agent that died while nobody watched. Of how far it was, only the store knows."""
-        state = SessionState.ENDED if word is not None and word.ok else SessionState.FAILED
         reason = "its agent process is gone" if word is None else word.reason
         log.warning("session without a process", session_id=session_id, reason=reason)
+        self._report(session_id, agent, reason, on_purpose=word is not None and word.ok)
 
-        async def report() -> None:
-            done = await self._store.finish(session_id, state, reason, code="agent_died", only_from=_BEGUN)
-            if done.previous is not SessionState.STARTING:  # that one is its spawn task's, which has tries left
-                self._background(self._close_room(session_id))
-                self._on_change()
+    def _report(self, session_id: str, agent: AgentIdentity, reason: str, *, on_purpose: bool) -> None:
+        if on_purpose:
+            self._outbox.put(lambda: self._ended(session_id, agent, reason))
+        else:
+            self._outbox.put(lambda: self._died(session_id, agent, reason, DIED))
 
-        self._outbox.put(report)
+    async def _ended(self, session_id: str, agent: AgentIdentity, reason: str) -> None:
+        done = await self._store.finish(session_id, SessionState.ENDED, reason, agent=agent)
+        if done.changed or done.previous is None or is_final(done.previous):
+            self._background(self._close_room(session_id))
+        self._on_change()
+
+    async def _died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> None:
+        """Another agent goes on in the same room, or the room is closed."""
+        death = await self._replacer.agent_died(session_id, agent, reason, code)
+        if death in (Death.FAILED, Death.OVER):
+            self._background(self._close_room(session_id))
+        self._on_change()
+
+    def _identity(self, process: ProcessId) -> AgentIdentity:
+        return AgentIdentity(self._settings.host_id, self._settings.boot_id, process.pid, process.start_ticks)
 
     async def _close_room(self, session_id: str) -> None:
         try:

@@ -12,27 +12,34 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
 import structlog
 
 from contract.messages import Assignment
+from contract.prctl import become_subreaper
 from contract.procfs import boot_id
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.bootstrap import Container
+from orchestrator.domain.capacity import CapacityPolicy
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
+from orchestrator.host.fence import Fence
+from orchestrator.host.machine import Machine
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import become_subreaper, private_bytes
+from orchestrator.host.peers import Strangers
+from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
-from orchestrator.host.zygote import Zygote, ZygoteCommand
+from orchestrator.host.watch import Bounds, overruns
+from orchestrator.host.zygote import Zygote
 from orchestrator.records import HostReply, HostReport
-from orchestrator.settings import agent_environment
 
 log = structlog.get_logger("greenroom.host")
 
@@ -41,13 +48,7 @@ STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
-ZYGOTE_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",  # a thread before the fork would be lost in it
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",  # an arena for each of LiveKit's threads costs an agent 2 MB more
-}
-MEMORY_SAMPLE = 10
-"""Agents whose memory is read for the mean: reading one takes a millisecond."""
+WATCH_S = 2.0
 
 
 class AlreadyRunningError(Exception):
@@ -68,14 +69,27 @@ class HostDaemon:
         self._tasks: set[asyncio.Task[object]] = set()
         self._boot_id = boot_id()
         self._started_at = time.time()
-        self._private_bytes = 0
+        self._machine = Machine(
+            CapacityPolicy(
+                settings.max_bots,
+                settings.memory_reserve_mb * 2**20,
+                agent_memory_bytes=settings.call_memory_mb * 2**20,
+            )
+        )
+        self._had_room = True
         self._missing: set[str] = set()
-        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes)
+        user = AgentUser.find(settings.agent_user) if settings.agent_user else None
+        gid = user.gid if user else None
+        self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
         self._outbox = Outbox()
-        environment = agent_environment() | ZYGOTE_ENVIRONMENT
-        command = ZygoteCommand(settings.zygote_module, settings.agent, environment)
+        source = ZygoteSource(settings, user, Path.cwd() / ".env")
+        if user is not None:
+            settings.greenroom_home.chmod(settings.greenroom_home.stat().st_mode | 0o011)  # to go through, not to list
+            user.check([Path.cwd(), settings.host_dir], dict(source.command().environment))
+        self._bounds = Bounds(settings.agent_memory_mb, settings.agent_processes)
         # Forks are possible from then on: the pool need not wait for the clock.
-        self._zygote = Zygote(command, self._exited, on_ready=self._refill_soon)
+        self._zygote = Zygote(source.command(), self._exited, on_ready=self._refill_soon)
+        self._renewal = Renewal(self._zygote, source)
         self._agents = Agents(
             AgentSettings(
                 host_id=settings.host_id,
@@ -87,12 +101,14 @@ class HostDaemon:
                 agent_token=self._agent_token,
             ),
             self._store,
+            container.replacer,
             container.rooms,
             self._zygote,
             self._files,
             self._outbox,
             self._background,
             on_change=self._refill_soon,
+            capacity=self._machine.capacity,
         )
         self._drain = Drain(
             settings.host_id,
@@ -102,8 +118,10 @@ class HostDaemon:
             timeout_s=settings.drain_timeout_s,
             on_undrained=self._refill_soon,
         )
+        self._fence = Fence(self._agents, container.rooms, after_s=settings.agent_limits.frozen_s)
         self._leaving = asyncio.Event()
-        self._server = HostServer(settings.host_socket, self._agents, self._retire)
+        strangers = Strangers(self._agents.pids, user.uid if user else None)
+        self._server = HostServer(settings.host_socket, self._agents, self._retire, strangers, gid)
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -124,7 +142,7 @@ class HostDaemon:
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._leave(),
+            self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
         ]  # fmt: skip
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
@@ -139,8 +157,24 @@ class HostDaemon:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _beat(self) -> None:
+        asked_at = time.monotonic()
         with suppress(StoreUnavailableError):
-            await self._drain.look(await self._hosts.heartbeat(self._report(), self._settings.host_lease_s))
+            report = self._report()
+            heard = await self._hosts.heartbeat(report, self._settings.host_lease_s)
+            self._fence.heard(asked_at)
+            self._note_room(report)
+            if heard.was_lost:
+                log.warning("this host was taken for lost; what was replaced meanwhile is ended")
+                self._background(self._reconcile_agents())
+            await self._drain.look(heard.drain)
+
+    def _note_room(self, report: HostReport) -> None:
+        """Where there is room again, by memory or processors, somebody may wait for it."""
+        has_room = report.capacity > self._agents.count
+        if has_room and (self._agents.refused_one or not self._had_room):
+            self._agents.refused_one = False
+            self._refill_soon()
+        self._had_room = has_room
 
     async def _listen(self) -> None:
         """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
@@ -160,19 +194,26 @@ class HostDaemon:
     async def _reconcile(self) -> None:
         while True:
             await asyncio.sleep(self._settings.reconcile_s)
-            for agent in self._agents.all():
-                await self._agents.reconcile(agent)
-                await self._end_if_unclaimed(agent)
+            await self._reconcile_agents()
             with suppress(StoreUnavailableError):
-                await self._fail_missing()
+                await self._report_missing()
 
     async def _housekeeping(self) -> None:
         while True:
-            pids = [agent.process.pid for agent in self._agents.all()[:MEMORY_SAMPLE]]
+            agents = self._agents.all()
+            everyone = {agent.process: agent.private_bytes for agent in agents}
+            in_call = [agent.process for agent in agents if agent.phase == "active"]
             # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
-            self._private_bytes = await asyncio.to_thread(_mean_private_bytes, pids)
+            await asyncio.to_thread(self._machine.measure, everyone, in_call, time.monotonic())
             await asyncio.to_thread(self._files.trim)
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            agents = {agent.process.pid: agent for agent in self._agents.all() if agent.ending is None}
+            for pid, reason in (await asyncio.to_thread(overruns, agents, self._bounds)).items():
+                self._background(self._agents.stop(agents[pid], reason))
 
     # --- commands --------------------------------------------------------------------------------------
 
@@ -190,10 +231,13 @@ class HostDaemon:
                     await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
                 case "look":
                     await self._beat()
+                case "load":
+                    if await self._renewal.follow(command["rollout"]):
+                        await self._beat()
                 case other:
                     log.warning("unknown command", type=other)
-        except (KeyError, ValueError) as error:
-            log.warning("command not understood", reason=str(error))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            log.warning("command not understood", reason=f"{type(error).__name__}: {error}"[:300])
         except StoreUnavailableError:
             log.warning("command not answered: the store is away", type=command.get("type"))
 
@@ -204,6 +248,11 @@ class HostDaemon:
         await self._hosts.answer(command["reply"], HostReply(answer.accepted, answer.reason))
 
     # --- reconciliation --------------------------------------------------------------------------------
+
+    async def _reconcile_agents(self) -> None:
+        for agent in self._agents.all():
+            await self._agents.reconcile(agent)
+            await self._end_if_unclaimed(agent)
 
     async def _end_if_unclaimed(self, agent: Agent) -> None:
         """A session whose answer was lost: nobody took a token or joined within the lease."""
@@ -218,11 +267,13 @@ class HostDaemon:
                 only = (SessionState.ASSIGNED,)
                 await self._store.finish(agent.session_id, SessionState.ENDED, "nobody joined in time", only_from=only)
 
-    async def _fail_missing(self) -> None:
+    async def _report_missing(self) -> None:
         """Sessions that the store believes to run here and that do not, seen twice in a row."""
         missing = {i for i in await self._store.owned_by(self._settings.host_id) if self._agents.get(i) is None}
         for session_id in missing & self._missing:
-            self._agents.report_lost(session_id)
+            session = await self._store.get(session_id)
+            if session is not None and session.agent is not None:
+                self._agents.report_lost(session_id, session.agent)
         self._missing = missing
 
     def _refill_soon(self) -> None:
@@ -238,21 +289,27 @@ class HostDaemon:
     def _report(self) -> HostReport:
         memory = psutil.virtual_memory()
         agents = self._agents.all()
+        capacity = self._machine.capacity(self._agents.count)
         return HostReport(
             host=self._settings.host_id,
             boot_id=self._boot_id,
             started_at=self._started_at,
             agents=len(agents),
             warm=sum(agent.phase == "ready" for agent in agents),
-            capacity=self._settings.max_bots,
+            capacity=capacity.agents,
+            capacity_limit=capacity.limit,
+            capacity_reason=capacity.reason,
             memory_total_bytes=memory.total,
             memory_available_bytes=memory.available,
-            agent_private_bytes=self._private_bytes,
+            agent_private_bytes=self._machine.agent_private_bytes,
             load1=round(os.getloadavg()[0], 2),
             cpus=os.cpu_count() or 1,
             zygote=self._zygote.status,
             version=version("greenroom"),
             drained=self._drain.is_done,
+            generation=self._zygote.generation,
+            rollout=self._renewal.rollout,
+            rollout_error=self._renewal.error,
         )
 
     def _agent_token(self, session_id: str) -> str:
@@ -321,13 +378,17 @@ class HostDaemon:
         if final:
             await self._agents.end_all("the host is stopping")
         await _cancel(running)
+        await self._settle()
+        await self._outbox.flush()
+        await self._settle()  # what was reported may be that a room is to be closed
+        await self._server.stop()
+        await self._container.aclose()
+
+    async def _settle(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
                 while self._tasks:  # one may leave another behind, such as a room to close
                     await asyncio.wait(set(self._tasks))
-        await self._outbox.flush()
-        await self._server.stop()
-        await self._container.aclose()
 
     def _lock(self) -> IO[str]:
         path = self._settings.host_dir / "lock"
@@ -338,11 +399,6 @@ class HostDaemon:
             lock.close()
             raise AlreadyRunningError(f"another host daemon runs with GREENROOM_HOME={path.parent.parent}") from None
         return lock
-
-
-def _mean_private_bytes(pids: list[int]) -> int:
-    sample = [private_bytes(pid) for pid in pids]
-    return sum(sample) // len(sample) if sample else 0
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

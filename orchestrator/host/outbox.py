@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.domain.errors import QueueUnavailableError, StoreUnavailableError
 
 log = structlog.get_logger("greenroom.host")
 
 KEPT = 5_000
 RETRY_S = 0.5
+AWAY = (StoreUnavailableError, QueueUnavailableError)
 
 Report = Callable[[], Awaitable[object]]
 
@@ -43,7 +44,7 @@ class Outbox:
         while self._reports:
             try:
                 await self._reports.popleft()()
-            except StoreUnavailableError:
+            except AWAY:
                 log.warning("not reported: the store is away", left=len(self._reports) + 1)
                 return
             except Exception:
@@ -52,7 +53,7 @@ class Outbox:
     async def _make(self, report: Report) -> None:
         try:
             await report()
-        except StoreUnavailableError:
+        except AWAY:
             await asyncio.sleep(RETRY_S)
             return
         except Exception:

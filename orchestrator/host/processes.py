@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from pathlib import Path
 from contract.procfs import SESSION_FIELD, START_FIELD, STATE_FIELD, start_ticks, stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-PR_SET_CHILD_SUBREAPER = 36
+PASSES = 100
+"""Over all processes, in search of those that a dying session still starts."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,19 @@ def kill_session(leader: ProcessId) -> int:
     with suppress(*_GONE):
         if start_ticks(leader.pid) != leader.start_ticks:
             return 0
-    return sum(_kill_member(int(entry.name), leader.pid) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    killed = 0
+    for _ in range(PASSES):
+        hit = sum(_kill_member(pid, leader.pid) for pid in all_pids())
+        killed += hit
+        if not hit:
+            break
+    return killed
 
 
 def _kill_member(pid: int, session: int) -> bool:
     try:
-        if int(stat_fields(pid)[SESSION_FIELD]) != session:
+        fields = stat_fields(pid)
+        if int(fields[SESSION_FIELD]) != session or fields[STATE_FIELD] == "Z":
             return False
         fd = os.pidfd_open(pid)
     except _GONE:
@@ -83,21 +91,15 @@ def _kill_member(pid: int, session: int) -> bool:
         os.close(fd)
 
 
-def private_bytes(pid: int) -> int:
-    """``Private_Dirty`` of a process, in bytes; 0 when it is gone."""
-    with suppress(*_GONE, PermissionError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Private_Dirty:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def all_pids() -> Iterator[int]:
+    """Every process of this machine."""
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def become_subreaper() -> None:
-    """Orphaned descendants become this process's children, so that it can reap them (prctl(2)).
+def be_nice(pid: int, nice: int) -> None:
+    """Where the kernel schedules sessions as groups (sched(7), autogroup), it is the group's niceness that counts.
 
-    Raises:
-        OSError: the kernel refused.
+    Only root may say so of a hidden process; without it, the group has as much as any other.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from contract.messages import (
 )
 from orchestrator.host.agent import Agent
 from orchestrator.host.agents import Agents
+from orchestrator.host.peers import Strangers, peer_of
 
 log = structlog.get_logger("greenroom.host")
 
@@ -40,12 +40,25 @@ FIRST_MESSAGE_TIMEOUT_S = 5.0
 
 
 class HostServer:
-    """Listens on the socket (0600) and hands what it hears to the agents."""
+    """Listens on the socket and hands what it hears to the agents.
 
-    def __init__(self, path: Path, agents: Agents, on_retire: Callable[[], None]) -> None:
+    Only this user may open it, and where agents run as another one, they may. Whoever is one of them, or was started by
+    one, may be an agent and ask for nothing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        agents: Agents,
+        on_retire: Callable[[], None],
+        strangers: Strangers,
+        agent_gid: int | None = None,
+    ) -> None:
         self._path = path
         self._agents = agents
         self._on_retire = on_retire
+        self._strangers = strangers
+        self._agent_gid = agent_gid
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
 
@@ -53,7 +66,9 @@ class HostServer:
         """Listen. A socket file that a killed daemon left is replaced; the daemon's lock says that it is dead."""
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=MAX_MESSAGE_BYTES)
-        self._path.chmod(0o600)
+        if self._agent_gid is not None:
+            os.chown(self._path, -1, self._agent_gid)
+        self._path.chmod(0o600 if self._agent_gid is None else 0o660)
 
     async def stop(self) -> None:
         """Stop listening, close every line, remove the socket file."""
@@ -84,6 +99,8 @@ class HostServer:
             return
         first = parse_line(line)
         if not isinstance(first, Hello):
+            if self._strangers.include(peer_of(writer)):
+                raise ProtocolError(f"{first.type} is not for agents to ask")
             writer.write((await self._answer(first)).to_line())
             await writer.drain()
             return
@@ -102,7 +119,7 @@ class HostServer:
         raise ProtocolError(f"{request.type} is not the first message of a connection")
 
     async def _agent_line(self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if _peer_pid(writer) != hello.pid:
+        if peer_of(writer).pid != hello.pid:
             raise ProtocolError("pid: it is not this connection's process")
         agent = self._agents.hello(hello, writer)
         if agent is None:
@@ -131,9 +148,3 @@ class HostServer:
                 agent.ending = agent.ending or message.reason
             case _:
                 raise ProtocolError(f"{message.type} is not an agent's message")
-
-
-def _peer_pid(writer: asyncio.StreamWriter) -> int:
-    peer = writer.get_extra_info("socket")
-    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return int(pid)

@@ -1,4 +1,7 @@
-"""The host's side of the zygote: start it, have it fork, start it again when it dies. Agents are not touched."""
+"""The host's side of the zygote: start it, have it fork, start it again when it dies, put a newer one in its place.
+
+Agents are not touched by any of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -24,12 +29,15 @@ from contract.messages import (
     ZygoteReady,
     parse_line,
 )
+from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.processes import ProcessId, open_pidfd, send
 
 log = structlog.get_logger("greenroom.host")
 
 RESTART_S = (0.1, 1.0, 5.0, 15.0)
 """Waits before each restart in a row; the last one repeats. Having been ready starts the row anew."""
+RETIRE_S = 2.0
+"""For forks under way when another zygote takes over; one takes some milliseconds."""
 
 
 class ZygoteUnavailableError(Exception):
@@ -51,6 +59,45 @@ class ZygoteCommand:
     module: str
     agent: str
     environment: Mapping[str, str]
+    home: str
+    user: AgentUser | None = None
+    """As whom it runs, with all that it forks; None for the host's own user."""
+    processes: int = 0
+    """Of that user at most."""
+
+
+@dataclass(frozen=True)
+class _Process:
+    """One zygote process and its line."""
+
+    process: subprocess.Popen[bytes]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    generation: str
+    """Names this process among all that this host had: agents that it forks are of this generation."""
+
+    @classmethod
+    async def start(cls, command: ZygoteCommand) -> _Process:
+        ours, theirs = socket.socketpair()
+        argv = [sys.executable, "-m", command.module, "--fd", str(theirs.fileno()), "--agent", command.agent]
+        argv += ["--home", command.home]
+        user: dict[str, Any] = {}
+        if command.user is not None:
+            argv += ["--processes", str(command.processes)]
+            user = {"user": command.user.uid, "group": command.user.gid, "extra_groups": []}
+        process = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec; the daemon reaps, not the loop
+            argv, pass_fds=[theirs.fileno()], env=dict(command.environment), stdin=subprocess.DEVNULL, **user
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
+        log.info("zygote starting", pid=process.pid)
+        return cls(process, reader, writer, f"{time.time():.3f}")
+
+    def close(self) -> None:
+        """End it. It keeps nothing, so it is killed: one that hangs would not heed its closed line, nor SIGTERM."""
+        self.writer.close()
+        self.process.kill()  # not if it was reaped: Popen looks first
+        self.process.wait()
 
 
 class Zygote:
@@ -63,9 +110,12 @@ class Zygote:
         self._on_exit = on_exit
         self._on_ready = on_ready
         self._ready = asyncio.Event()
-        self._writer: asyncio.StreamWriter | None = None
+        self._current: _Process | None = None
+        self._successor: _Process | None = None
+        self._renewed = asyncio.Event()
         self._forks: dict[str, asyncio.Future[Forked]] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self.generation = ""
+        """Of the process that is or was last ready."""
         self.status = "starting"
         """``starting``, ``ready`` or ``failed: why``."""
 
@@ -75,15 +125,23 @@ class Zygote:
         try:
             while True:
                 was_ready = await self._one_life()
+                if self._successor is not None:
+                    continue
                 failures = 0 if was_ready else failures + 1
                 if failures > 1 and not self.status.startswith("failed"):
                     self.status = "failed: it dies while it loads the agent; the host's log may say more"
-                await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
+                await self._pause(RESTART_S[min(failures, len(RESTART_S) - 1)])
         finally:
             self._close()
 
-    async def fork(self, request: Fork, timeout_s: float) -> Forked:
-        """Have an agent forked, waiting for the zygote if it is starting.
+    async def _pause(self, seconds: float) -> None:
+        """Unless another zygote is there before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._renewed.wait()
+
+    async def fork(self, request: Fork, timeout_s: float) -> tuple[Forked, str]:
+        """Have an agent forked, waiting for the zygote if it is starting; also returns its generation.
 
         Raises:
             ZygoteUnavailableError: it is not ready in time, or died.
@@ -94,12 +152,13 @@ class Zygote:
                 if self.status.startswith("failed"):
                     raise ZygoteUnavailableError(f"the zygote is not ready ({self.status})")
                 await self._ready.wait()
-                if self._writer is None:
+                if self._current is None:
                     raise ZygoteUnavailableError("the zygote died")
+                generation = self._current.generation
                 self._forks[request.session_id] = future
                 # From now on: how long the zygote took to load is not how long an agent takes to start.
-                self._writer.write(request.model_copy(update={"requested_at": time.time()}).to_line())
-                return await future
+                self._current.writer.write(request.model_copy(update={"requested_at": time.time()}).to_line())
+                return await future, generation
         except TimeoutError:
             kind = ZygoteStartingError if self.status == "starting" else ZygoteUnavailableError
             raise kind(f"the zygote is not ready ({self.status})") from None
@@ -107,35 +166,64 @@ class Zygote:
             if self._forks.get(request.session_id) is future:
                 del self._forks[request.session_id]
 
+    async def renew(self, command: ZygoteCommand, timeout_s: float) -> None:
+        """Load the agent's code anew in a second process, and have that fork from then on.
+
+        Raises:
+            ZygoteUnavailableError: it could not be loaded; the one before goes on.
+        """
+        successor = await _Process.start(command)
+        failure = await _failure_to_load(successor, timeout_s)
+        if failure is not None:
+            successor.close()
+            raise ZygoteUnavailableError(failure)
+        self._command, self._successor = command, successor
+        self._renewed.set()
+        await self._retire_current()
+
+    async def _retire_current(self) -> None:
+        """Its forks under way are answered first: it is asked for no more, and ``run`` goes on with the successor."""
+        self._ready.clear()
+        if self._forks:
+            await asyncio.wait(list(self._forks.values()), timeout=RETIRE_S)
+        if self._current is not None:
+            self._current.writer.close()
+
     async def _one_life(self) -> bool:
-        """Start it and serve it until it dies; returns whether it was ready."""
-        ours, theirs = socket.socketpair()
-        command = self._command
-        argv = [sys.executable, "-m", command.module, "--fd", str(theirs.fileno()), "--agent", command.agent]
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec; the daemon reaps, not the loop
-            argv, pass_fds=[theirs.fileno()], env=dict(command.environment), stdin=subprocess.DEVNULL
-        )
-        theirs.close()
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
-        log.info("zygote starting", pid=self._process.pid)
+        """Serve one process until it dies, or another one takes its place; returns whether it was ready."""
+        child, self._successor = self._successor, None
+        self._renewed.clear()
+        if child is None:
+            child = self._current = await _Process.start(self._command)
+        else:
+            self._current = child
+            self._is_ready(child)
+        await self._hear(child.reader, child)
+        was_ready = self.generation == child.generation
+        self._died()
+        return was_ready
+
+    async def _hear(self, reader: asyncio.StreamReader, child: _Process) -> None:
+        """Take its messages, until it says no more or what it says cannot be understood."""
         try:
             while line := await reader.readline():
-                self._on_message(parse_line(line))
+                self._on_message(child, parse_line(line))
         except OSError as error:
             log.warning("zygote's line broke", reason=str(error))
         except ValueError as error:  # a ProtocolError, or a line without an end
             log.exception("zygote spoke nonsense", reason=str(error)[:300])
-        was_ready = self._ready.is_set()
-        self._died()
-        return was_ready
 
-    def _on_message(self, message: AnyMessage) -> None:
+    def _is_ready(self, child: _Process) -> None:
+        self.status, self.generation = "ready", child.generation
+        self._ready.set()
+        self._on_ready()
+        log.info("zygote ready", pid=child.process.pid, generation=child.generation)
+
+    def _on_message(self, child: _Process, message: AnyMessage) -> None:
         match message:
             case ZygoteReady():
-                self.status = "ready"
-                self._ready.set()
-                self._on_ready()
-                log.info("zygote ready", pid=message.pid, preload_s=round(message.preload_s, 3))
+                log.info("zygote loaded", preload_s=round(message.preload_s, 3))
+                self._is_ready(child)
             case ZygoteFailed():
                 self.status = f"failed: {message.reason}"
                 log.error("zygote could not load the agent", reason=message.reason)
@@ -158,17 +246,27 @@ class Zygote:
         for future in self._forks.values():
             if not future.done():
                 future.set_exception(ZygoteUnavailableError("the zygote died"))
-        log.warning("zygote died")
+        if self._successor is None:
+            log.warning("zygote died")
 
     def _close(self) -> None:
-        """End it. It keeps nothing, so it is killed: one that hangs would not heed its closed line, nor SIGTERM."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._process is not None:
-            self._process.kill()  # not if it was reaped: Popen looks first
-            self._process.wait()
-            self._process = None
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+
+async def _failure_to_load(process: _Process, timeout_s: float) -> str | None:
+    """Wait until it has loaded the agent: None, or why it has not, in words."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = parse_line(await process.reader.readline())
+    except TimeoutError:
+        return f"it was not loaded within {timeout_s:g} s"
+    except (ValueError, OSError):  # the line ended before its first word
+        return "the process died while it loaded the agent; the host's log may say more"
+    if isinstance(message, ZygoteFailed):
+        return message.reason
+    return None if isinstance(message, ZygoteReady) else "it spoke nonsense"
 
 
 def _end_stray(forked: Forked) -> None:

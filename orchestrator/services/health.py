@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from contract.keys import DEFAULT_KIND
+from orchestrator.domain.breaker import Phase
 from orchestrator.domain.errors import GreenroomError
-from orchestrator.ports import HostRegistry, Rooms, SessionStore
-from orchestrator.records import Counts, HostView
+from orchestrator.ports import Breakers, HostRegistry, Rooms, SessionStore
+from orchestrator.records import BreakerView, Counts, HostView, whole_in
 
 T = TypeVar("T")
 
@@ -32,20 +34,39 @@ class Part:
 class Report:
     """All parts at one moment. ``counts`` and ``hosts`` are None while the store is away."""
 
-    parts: Mapping[str, Part]
+    vital: Mapping[str, Part]
+    """Without one of these no start can be served."""
+    spawns: Part
+    """Whether spawns are tried. Without them, who waits is handed out all the same."""
     counts: Counts | None
     hosts: Sequence[HostView] | None
 
     @property
-    def healthy(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(part.ok for part in self.parts.values())
+    def parts(self) -> Mapping[str, Part]:
+        """All of them."""
+        return {**self.vital, "spawns": self.spawns}
+
+    @property
+    def ready(self) -> bool:
+        """Whether starts can be served."""
+        return all(part.ok for part in self.vital.values())
+
+    @property
+    def status(self) -> Literal["healthy", "degraded", "unhealthy"]:
+        """``degraded``: starts are served as long as agents wait, and no new ones are started."""
+        if not self.ready:
+            return "unhealthy"
+        return "healthy" if self.spawns.ok else "degraded"
 
     @property
     def reason(self) -> str | None:
         """What is wrong, in words; None when nothing is."""
-        wrong = [f"{name}: {part.detail}" for name, part in self.parts.items() if not part.ok]
-        return "; ".join(wrong) or None
+        return in_words(self.parts)
+
+
+def in_words(parts: Mapping[str, Part]) -> str | None:
+    """What is wrong with these; None when nothing is."""
+    return "; ".join(f"{name}: {part.detail}" for name, part in parts.items() if not part.ok) or None
 
 
 class Health:
@@ -56,27 +77,33 @@ class Health:
         store: SessionStore,
         registry: HostRegistry,
         rooms: Rooms,
+        breakers: Breakers,
         *,
         default_target: int,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._registry = registry
+        self._breakers = breakers
         self._default_target = default_target
         self._livekit = _Remembered(lambda: _livekit(rooms), clock)
 
     async def report(self) -> Report:
         """Look at every part; answers within ``PART_TIMEOUT_S`` whatever is down."""
-        counts, hosts, livekit = await asyncio.gather(
-            _within(self._store.counts(self._default_target)), _within(self._registry.hosts()), self._livekit.get()
+        counts, hosts, breaker, livekit = await asyncio.gather(
+            _within(self._store.counts(self._default_target)),
+            _within(self._registry.hosts()),
+            _within(self._breakers.look(DEFAULT_KIND)),
+            self._livekit.get(),
         )
-        if counts is None or hosts is None:
+        if counts is None or hosts is None or breaker is None:
             unknown = Part(False, "unknown while Redis is away")
             away = Part(False, "does not answer")
-            return Report({"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}, None, None)
+            parts = {"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}
+            return Report(parts, unknown, None, None)
         answers = Part(True, "answers")
         parts = {"redis": answers, "livekit": livekit, "hosts": _able(hosts), "beat": _beat(counts)}
-        return Report(parts, counts, hosts)
+        return Report(parts, _spawns(breaker), counts, hosts)
 
     async def aclose(self) -> None:
         """End a look that is under way."""
@@ -138,7 +165,17 @@ def _able(hosts: Sequence[HostView]) -> Part:
 
 def _has_agents(host: HostView) -> bool:
     """Whether it can start an agent, or has one waiting while its zygote comes back."""
-    return host.fields.get("zygote", "ready") == "ready" or int(host.fields.get("warm", 0)) > 0
+    return host.fields.get("zygote", "ready") == "ready" or (whole_in(host.fields, "warm") or 0) > 0
+
+
+def _spawns(view: BreakerView) -> Part:
+    breaker = view.breaker
+    if view.phase is Phase.CLOSED:
+        return Part(True, "are tried")
+    wait_s = breaker.open_until - view.now
+    when = f"the next one in {wait_s:.0f} s" if view.phase is Phase.OPEN else "the next one is a try"
+    for_s = view.now - breaker.since
+    return Part(False, f"they have failed for {for_s:.0f} s, and wait ({when}): {breaker.reason} ({breaker.code})")
 
 
 def _beat(counts: Counts) -> Part:

@@ -9,11 +9,14 @@ import structlog
 
 from contract.states import SessionState
 from orchestrator.domain import pool
+from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.ports import HostRegistry, SessionStore, TaskQueue
 from orchestrator.records import Limits
 
 log = structlog.get_logger("greenroom.pool")
+
+ONLY_THE_FLOOR = DemandPolicy(cap=0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class KeepPool:
         ages: ReapAges,
         *,
         default_target: int,
+        demand: DemandPolicy = ONLY_THE_FLOOR,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -45,6 +49,7 @@ class KeepPool:
         self._limits = limits
         self._ages = ages
         self._default_target = default_target
+        self._demand = demand
 
     async def refill(self) -> list[pool.Action]:
         """Bring the pool nearer to its target; returns what was done.
@@ -52,8 +57,10 @@ class KeepPool:
         Two at once do no harm: each reservation is checked again where it is made.
         """
         await self._store.refill_begun()
-        target = await self._store.target(self._default_target)
-        policy = pool.PoolPolicy(target, self._limits.max_agents, self._limits.spawn_concurrency)
+        counts = await self._store.counts(self._default_target)
+        now = aim(counts.floor, counts.measured, self._demand)
+        await self._store.note_demand(now.expected, self._demand.delay_s, now.target)
+        policy = pool.PoolPolicy(now.target, self._limits.max_agents, self._limits.spawn_concurrency)
         snapshot = await self._store.snapshot()
         actions = pool.plan(snapshot, policy, await self._store.now())
         for action in actions:
@@ -66,7 +73,7 @@ class KeepPool:
             await self._queue.refill()
 
     async def resize(self, size: int) -> int:
-        """Set the pool's size and begin to move towards it; returns the previous size.
+        """Set the pool's floor and begin to move towards it; returns the previous one.
 
         Raises:
             InvalidRequestError: negative, or more than ``MAX_BOTS``.
@@ -103,10 +110,13 @@ class KeepPool:
     async def _perform(self, action: pool.Action, policy: pool.PoolPolicy, snapshot: pool.PoolSnapshot) -> None:
         match action:
             case pool.SpawnWarm():
-                await self._spawn_warm(policy.target)
+                session_id = f"prewarm_{secrets.token_hex(16)}"
+                most = policy.target if snapshot.may_begin is None else self._limits.max_agents
+                if await self._store.reserve_warm(session_id, most, self._limits):
+                    await self._begin(session_id, snapshot, urgent=False)
             case pool.Dispatch(session_id):
                 if await self._store.dispatch(session_id, self._limits):
-                    await self._queue.spawn(session_id, urgent=True)
+                    await self._begin(session_id, snapshot, urgent=True)
             case pool.Respawn(session_id):
                 if not await self._store.respawn(session_id, self._limits.spawn_deadline_s):
                     return
@@ -125,13 +135,16 @@ class KeepPool:
 
     async def _give_up(self, session_id: str, code: str, reason: str) -> None:
         """Unless its agent came meanwhile, or another refill gave it up."""
-        starting = [SessionState.STARTING]
         failed = SessionState.FAILED
-        if (await self._store.finish(session_id, failed, reason, code="spawn_failed", only_from=starting)).changed:
+        done = await self._store.finish(session_id, failed, reason, code="spawn_failed", without_agent=True)
+        if done.changed:
+            if done.previous is not SessionState.STARTING:
+                # Its user is in the room without an agent: the worker that finds it over closes it.
+                await self._queue.spawn(session_id, urgent=True)
             await self._store.count_spawn_failure(code)
             log.error("spawn given up", session_id=session_id, reason=reason)
 
-    async def _spawn_warm(self, target: int) -> None:
-        session_id = f"prewarm_{secrets.token_hex(16)}"
-        if await self._store.reserve_warm(session_id, target, self._limits):
-            await self._queue.spawn(session_id, urgent=False)
+    async def _begin(self, session_id: str, snapshot: pool.PoolSnapshot, *, urgent: bool) -> None:
+        if snapshot.may_begin is not None:
+            log.info("spawns kept failing: one is tried", session_id=session_id)
+        await self._queue.spawn(session_id, urgent=urgent)

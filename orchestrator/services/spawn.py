@@ -12,16 +12,28 @@ import structlog
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
-from orchestrator.domain.errors import GreenroomError, HostDrainingError, RoomsUnavailableError
+from orchestrator.domain.errors import (
+    AgentsUnavailableError,
+    FewerElsewhereError,
+    GreenroomError,
+    HostDrainingError,
+    HostFullError,
+    RoomsUnavailableError,
+)
+from orchestrator.domain.session import is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
+from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.pool import KeepPool
 
 log = structlog.get_logger("greenroom.spawn")
 
 
 BACK_PAUSE_S = 0.05
-"""Before a spawn goes back into its queue: so a draining host's worker does not snatch it again and again."""
-HOST_DRAINS = "host_draining"
+"""Before a spawn goes back into its queue: so a host's worker does not snatch what it may not do again and again."""
+PASS_PAUSE_S, LONGEST_PASS_PAUSE_S = 0.02, 0.64
+"""The same for one that another host is to do. That host's worker is mostly the next; a busy one is given more time."""
+IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
+HOST_DRAINS, HOST_FULL = "host_draining", "host_full"
 HOST_AWAY = "host_unavailable"
 """A host that restarts needs some seconds: a user waits for it rather than fails."""
 HOST_BACKOFF = Backoff(base_s=0.5, cap_s=2.0, tries=14)
@@ -46,6 +58,7 @@ class SpawnAgent:
         host: LocalHost,
         pool: KeepPool,
         queue: TaskQueue,
+        breaker: SpawnBreaker,
         *,
         host_id: str,
         timeout_s: float,
@@ -57,29 +70,43 @@ class SpawnAgent:
         self._host = host
         self._pool = pool
         self._queue = queue
+        self._breaker = breaker
         self._host_id = host_id
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._backoff = backoff or Backoff()
 
-    async def __call__(self, session_id: str) -> bool:
-        """Make the room, have the host fork; false when nobody needs the agent any more, or this host drains.
+    async def __call__(self, session_id: str, task: str = "") -> bool:
+        """Make the room, have the host fork; false when this spawn is over, or another worker's.
+
+        So it is when nobody needs the agent any more, another host is to start it, this one drains or is full, or spawns
+        keep failing.
+
+        ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
         Raises:
             TryAgainError: it failed, and a try is left. Without one left the session is ``failed`` with the reason.
         """
         try:
-            attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id)
-        except HostDrainingError:
+            attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
+        except (HostDrainingError, HostFullError):
             return await self._give_back(session_id, counted=False)
-        if attempt == 0:
+        except FewerElsewhereError as error:
+            pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
+            return await self._give_back(session_id, counted=False, pause_s=pause_s)
+        except AgentsUnavailableError as error:
+            await self._hold_back(session_id, error.detail, failed=False)
             return False
-        failure = await self._try(session_id)
+        if attempt == 0:
+            await self._leave_nothing(session_id)
+            return False
+        failure = await self._try(session_id, in_call=await self._in_call(session_id))
         if failure is None:
+            await self._breaker.succeeded()
             await self._pool.trigger()
             return True
-        if failure[0] == HOST_DRAINS:
-            return await self._give_back(session_id, counted=True)
+        if failure[0] in {HOST_DRAINS, HOST_FULL}:
+            return await self._give_back(session_id, counted=True, full=failure[0] == HOST_FULL)
         await self._failed(session_id, attempt, *failure)
         return False
 
@@ -90,37 +117,66 @@ class SpawnAgent:
             await self._pool.trigger()
         return list(ended)
 
-    async def _try(self, session_id: str) -> tuple[str, str] | None:
+    async def _in_call(self, session_id: str) -> bool:
+        """Whether a user has it already: its agent died, and this one is to replace it."""
+        session = await self._store.get(session_id)
+        return session is not None and session.state in IN_CALL
+
+    async def _try(self, session_id: str, *, in_call: bool) -> tuple[str, str] | None:
         """None when the agent is in its room, else a stable code and the reason in words."""
+        request = Spawn(session_id=session_id, requested_at=time.time(), timeout_s=self._timeout_s, in_call=in_call)
         try:
             await self._rooms.create(session_id)
-            outcome = await self._host.spawn(
-                Spawn(session_id=session_id, requested_at=time.time(), timeout_s=self._timeout_s)
-            )
+            outcome = await self._host.spawn(request)
         except GreenroomError as error:
             return error.code, error.detail
         return None if outcome.ok else (outcome.code or "agent_failed", outcome.reason or "the agent did not start")
 
-    async def _give_back(self, session_id: str, *, counted: bool) -> bool:
+    async def _give_back(
+        self, session_id: str, *, counted: bool, full: bool = False, pause_s: float = BACK_PAUSE_S
+    ) -> bool:
         """Let another host do it, in the room that may have been made."""
-        if await self._store.give_back(session_id, self._deadline_s, counted=counted):
-            await asyncio.sleep(BACK_PAUSE_S)
-            await self._queue.spawn(session_id, urgent=not session_id.startswith("prewarm_"))
-        else:
-            with suppress(RoomsUnavailableError):
-                await self._rooms.delete(session_id)
+        host = self._host_id if full else ""
+        again = await self._store.give_back(session_id, self._deadline_s, counted=counted, full_host=host)
+        session = await self._store.get(session_id)
+        if again:
+            await asyncio.sleep(pause_s)
+            await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None)
+        elif session is None or session.agent is None:  # this try's agent may have come, though its answer did not
+            await self._close_room(session_id)
         return False
+
+    async def _hold_back(self, session_id: str, reason: str, *, failed: bool) -> bool:
+        """Spawns keep failing: its user waits; one for the pool is over. False for a call's, whose tries go on."""
+        held = await self._store.hold_spawn(session_id, reason, failed=failed)
+        if held:
+            await self._close_room(session_id)
+        return held
+
+    async def _leave_nothing(self, session_id: str) -> None:
+        """Close the room of a session that ended while it had no agent, whose end would have closed it."""
+        session = await self._store.get(session_id)
+        if session is not None and session.replacements and is_final(session.state):
+            await self._close_room(session_id)
+
+    async def _close_room(self, session_id: str) -> None:
+        with suppress(RoomsUnavailableError):  # the room's own time-outs close it
+            await self._rooms.delete(session_id)
 
     async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
         await self._store.count_spawn_failure(code)
+        hold_back = await self._breaker.failed(code, reason)
         away = code == HOST_AWAY
         backoff, jitter = (HOST_BACKOFF, 1.0) if away else (self._backoff, random.random())  # noqa: S311
         delay_s = backoff.delay_s(attempt, jitter)
+        if delay_s is not None and hold_back and await self._hold_back(session_id, reason, failed=True):
+            return
         if delay_s is not None:
             raise TryAgainError(delay_s, reason)
-        # Only if it is still starting: where this try's answer was lost, its agent may have come after all.
-        starting = [SessionState.STARTING]
-        await self._store.finish(session_id, SessionState.FAILED, reason, code="spawn_failed", only_from=starting)
-        with suppress(RoomsUnavailableError):  # the room's own time-outs close it
-            await self._rooms.delete(session_id)
+        # Only if it still lacks one: where this try's answer was lost, its agent may have come after all.
+        failed = SessionState.FAILED
+        done = await self._store.finish(session_id, failed, reason, code="spawn_failed", without_agent=True)
+        if not done.changed and done.previous is not None and not is_final(done.previous):
+            return
+        await self._close_room(session_id)
         log.error("spawn failed", session_id=session_id, attempts=attempt, code=code, reason=reason)

@@ -12,7 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.call import Call, calling
+from agent.conversation import RESUMED_LINE
+from agent.voices.script import JOKES
+from tests.support.call import ANSWER_S, Call, calling
 from tests.support.servers import wait_until
 from tests.support.system import System
 
@@ -51,6 +53,23 @@ async def test_redis_is_killed_and_comes_back_from_its_append_only_file(system: 
         pid = call.agent_pid
         system.kill("redis")
         await answers_the_time(call)
+        await asyncio.to_thread(system.wait_healthy, HEALTHY_AGAIN_S)
+        assert system.wait_status(call.session_id, "active")["agentPid"] == pid
+        await answers_the_time(call)
+    await asyncio.to_thread(system.wait_pool, 3)
+
+
+async def test_redis_is_out_of_memory_until_beat_has_died_of_it(system: System) -> None:
+    async with calling(system) as call:
+        pid, store, beat = call.agent_pid, system.redis(), system.pid_of("beat")
+        waited = system.log.count("waits for Redis")
+        store.config_set("maxmemory", "1")
+        try:
+            await asyncio.to_thread(wait_until, lambda: system.log.count("waits for Redis") > waited, what="one waits")
+            await answers_the_time(call)
+        finally:
+            store.config_set("maxmemory", "0")
+        await asyncio.to_thread(wait_until, lambda: _new_pid(system, "beat", beat), what="a new beat")
         await asyncio.to_thread(system.wait_healthy, HEALTHY_AGAIN_S)
         assert system.wait_status(call.session_id, "active")["agentPid"] == pid
         await answers_the_time(call)
@@ -108,8 +127,30 @@ def test_a_killed_warm_agent_leaves_the_pool_and_is_replaced(system: System) -> 
     wait_until(lambda: not psutil.pid_exists(pid), what="it is reaped, no zombie")
 
 
-async def test_an_agent_killed_in_a_call_is_said_to_have_failed(system: System) -> None:
+async def test_an_agent_killed_in_a_call_is_replaced_and_the_conversation_goes_on(system: System) -> None:
     async with calling(system) as call:
-        os.kill(call.agent_pid, signal.SIGKILL)
-        session = await asyncio.to_thread(system.wait_status, call.session_id, "failed")
-    assert "SIGKILL" in session["error"]
+        _, answer, _ = await call.say("tell me a joke")
+        assert answer == JOKES[0]
+        pid = call.agent_pid
+        heard = len(call.spoken_by_agent())
+        killed_at = time.monotonic()
+
+        os.kill(pid, signal.SIGKILL)
+
+        await call.caller.answer_to(killed_at, ANSWER_S)
+        await call.caller.quiet(ANSWER_S)
+        assert [line.strip() for line in call.spoken_by_agent()[heard:]] == [RESUMED_LINE]
+        session = system.session(call.session_id)
+        assert (session["status"], session["userId"]) == ("active", "ann")
+        assert session["agentPid"] not in (None, pid)
+        _, answer, _ = await call.say("tell me another joke")
+        assert answer == JOKES[1], "it knows which one was told"
+        assert system.redis().hget(f"session:{call.session_id}", "replacements") == "1"
+    text = await asyncio.to_thread(_metrics, system)
+    assert 'greenroom_replacements_total{reason="agent_died"} 1.0' in text
+    await asyncio.to_thread(system.wait_pool, 3)
+
+
+def _metrics(system: System) -> str:
+    with system.client() as client:
+        return client.get("/metrics").text

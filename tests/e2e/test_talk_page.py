@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.support.browser import Tab, chromium, microphone_wav, tab, wait_in
+from agent.conversation import RESUMED_LINE
+from tests.support.browser import Tab, chromium, microphone_wav, tab
 from tests.support.servers import wait_until
 from tests.support.system import System, running_system
 
@@ -185,19 +186,23 @@ def test_what_somebody_writes_is_text_and_never_html(talk: Tab) -> None:
     assert page.title() != "taken"
 
 
-def test_after_an_agents_death_the_page_starts_another_session(talk: Tab, system: System) -> None:
+def test_after_an_agents_death_another_one_goes_on_in_the_same_call(talk: Tab, system: System) -> None:
     page = talk.page
     start(page)
     state(page, "live")
     caption(page, GREETING)
     first = current_session(page)
-    os.kill(system.session(first)["agentPid"], signal.SIGKILL)
+    pid = system.session(first)["agentPid"]
+    os.kill(pid, signal.SIGKILL)
 
-    expect(page.get_by_text("Your agent stopped").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Another agent took over").first).to_be_visible(timeout=PATIENCE_MS)
     talk.screenshot("talk-replaced")
+    caption(page, RESUMED_LINE)
     state(page, "live")
-    wait_in(page, lambda: current_session(page) not in (first, None), "another session")
-    state(page, "live")
+    assert current_session(page) == first
+    now = system.session(first)
+    assert (now["status"], now["replacements"]) == ("active", 1)
+    assert now["agentPid"] != pid
     write(page, "are you there")
     caption(page, "You said: are you there")
 

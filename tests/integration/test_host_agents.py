@@ -321,3 +321,38 @@ async def test_the_daemon_survives_nonsense_on_its_socket(backend: Backend, stac
 
     assert (await backend.spawn(warm_id(23))).ok
     wait_until(lambda: stack.host.process is not None and stack.host.process.poll() is None, what="it runs")
+
+
+WRONG_COMMANDS: list[dict[str | bytes, str | bytes]] = [
+    {"type": "sing"},
+    {"nothing": "known"},
+    {"type": "end"},
+    {"type": "end", "session": "x"},
+    {"type": "logs", "session": "x", "limit": "many", "reply": "r"},
+    {"type": "logs", "session": "\0", "limit": "9" * 5000, "reply": "r"},
+    {"type": "assign"},
+    {"type": "assign", "session": "x", "fence": "1", "assignment": "{}", "reply": "r"},
+    {"type": "assign", "session": warm_id(1), "fence": "x", "assignment": "{}", "reply": "r"},
+    {"type": "assign", "session": warm_id(1), "fence": "1", "assignment": "null", "reply": "r"},
+    {"type": "assign", "session": warm_id(1), "fence": "1", "assignment": "[" * 100_000, "reply": "r"},
+    {"type": "assign", "session": warm_id(1), "fence": "1", "assignment": '{"user_id": ["hidden"]}', "reply": "r"},
+    {b"\xff\xfe": b"\xff", b"type": b"\xff\xff"},
+]
+
+
+async def test_the_daemon_survives_nonsense_in_its_stream(backend: Backend, stack: Stack) -> None:
+    session = await backend.warm(warm_id(24))
+    client, daemon = backend.container.client, stack.host.pid
+    for command in WRONG_COMMANDS:
+        await client.xadd(keys.host_commands(HOST_ID), command)
+
+    handed = await backend.start()
+    assert isinstance(handed, Handed)
+    assert handed.session_id == session.session_id
+    log = stack.log("host")
+    assert log.count("command not understood") >= 8
+    assert log.count("unknown command") >= 3
+    assert "a background task failed" not in log
+    assert "hidden" not in log
+    assert (stack.host.pid, stack.host.process is not None and stack.host.process.poll()) == (daemon, None)
+    await client.delete("r")

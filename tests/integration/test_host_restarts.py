@@ -92,9 +92,15 @@ async def test_an_agent_that_died_while_its_host_was_down_is_noticed(backend: Ba
     os.kill(session.agent_pid, signal.SIGKILL)
     stack.start_host(ready=False)
 
-    failed = await backend.session(assigned, SessionState.FAILED)
-    assert failed.error == "its agent process is gone"
-    await backend.room_gone(assigned)
+    async def lacks_an_agent() -> bool:
+        left = await backend.store.get(assigned)
+        return left is not None and left.agent is None
+
+    await eventually(lacks_an_agent, what="its death is noticed")
+    assert (await backend.spawn(assigned)).ok  # no worker runs here
+    after = await backend.session(assigned, SessionState.ASSIGNED)
+    assert (after.user_id, after.replacements) == ("user-1", 1)
+    assert after.agent not in (None, session.agent)
     assert await backend.pool_has(1) == {warm}
 
 

@@ -21,7 +21,7 @@ RUN = """
 import os, sys
 from pathlib import Path
 from orchestrator.cli.processes import end_descendants, start_supervisord
-from orchestrator.host.processes import become_subreaper
+from contract.prctl import become_subreaper
 folder = Path(sys.argv[1])
 become_subreaper()
 supervisord = start_supervisord(folder / "supervisord.conf", os.environ, folder / "errors")

@@ -187,7 +187,15 @@ async def test_an_agent_whose_thread_never_returns_goes_all_the_same(backend: Ba
     assert session.agent_pid is not None
     await backend.gone(session.agent_pid)
     stack.start_host(ready=False)
-    await backend.session(session.session_id, SessionState.FAILED, SessionState.ENDED)
+
+    async def is_to_be_replaced() -> bool:
+        found = await backend.store.get(session.session_id)
+        return found is not None and found.replacements == 1
+
+    await eventually(is_to_be_replaced, what="its session is to get another agent")
+    await backend.store.finish(session.session_id, SessionState.ENDED, "its caller ended it")
+    assert not await backend.container.spawner(session.session_id), "the worker finds it over, and closes its room"
+    await backend.room_gone(session.session_id)
 
 
 def test_the_log_of_an_agent_is_its_owners(stack: Stack) -> None:

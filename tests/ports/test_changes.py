@@ -13,7 +13,8 @@ from orchestrator.adapters.redis_changes import IDS_KEPT, ChangeListener, RedisC
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, start_request, warm, warm_id
+from orchestrator.records import ReplaceRule
+from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, identity, start_request, warm, warm_id
 
 S = SessionState
 
@@ -66,6 +67,8 @@ CHANGES: dict[str, Callable[[RedisStore], Awaitable[object]]] = {
     "touch": lambda store: store.touch(warm_id(6)),
     "touch, the user left": lambda store: store.touch(warm_id(6), user_left=True),
     "finish": lambda store: store.finish(warm_id(6), S.ENDED, "x"),
+    "replace": lambda store: store.replace(warm_id(6), identity(), "x", "agent_died", ReplaceRule(2)),
+    "replace, past the last": lambda store: store.replace(warm_id(6), identity(), "x", "agent_died", ReplaceRule(0)),
     "retire": lambda store: store.retire(1, "smaller"),
     "evict": lambda store: store.evict(warm_id(5), 77, "key", "x"),
     "token_made": lambda store: store.token_made(warm_id(5)),
@@ -76,6 +79,7 @@ OF = {
     "claim": warm_id(1), "begin_spawn": cold_id(1), "respawn": cold_id(2), "dispatch": cold_id(3),
     "record_agent, newly ready": cold_id(1), "record_agent, written anew": warm_id(9), "retire": warm_id(1),
     "touch": warm_id(6), "touch, the user left": warm_id(6), "finish": warm_id(6),
+    "replace": warm_id(6), "replace, past the last": warm_id(6),
 }  # fmt: skip
 
 

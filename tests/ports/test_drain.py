@@ -40,7 +40,7 @@ async def _view(hosts: RedisHosts, host: str = HOST) -> HostView:
 
 
 async def _heard(hosts: RedisHosts, *, drained: bool = False) -> DrainOrder | None:
-    return await hosts.heartbeat(replace(host_report(), drained=drained), 60)
+    return (await hosts.heartbeat(replace(host_report(), drained=drained), 60)).drain
 
 
 async def test_a_host_hears_of_it_with_its_heartbeat(hosts: RedisHosts) -> None:

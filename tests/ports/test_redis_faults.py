@@ -19,7 +19,7 @@ from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import StoreUnavailableError
-from orchestrator.records import Claimed, Queued, Search
+from orchestrator.records import Claimed, Queued, ReplaceRule, Search
 from tests.support.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.support.invariants import check_everything
 from tests.support.records import (
@@ -29,6 +29,7 @@ from tests.support.records import (
     beat,
     claimed,
     cold_id,
+    identity,
     start_request,
     warm,
     warm_id,
@@ -191,6 +192,9 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "reserve_cold": lambda store, _: store.reserve_cold(start_request(), cold_id(1), "t", LIMITS),
     "reserve_warm": lambda store, _: store.reserve_warm(warm_id(1), 3, LIMITS),
     "record_agent": lambda store, _: store.record_agent(agent_record(warm_id(1))),
+    "replace": lambda store, _: store.replace(warm_id(1), identity(), "x", "agent_died", ReplaceRule(2)),
+    "lose_host": lambda store, _: store.lose_host("host-1", "0", ReplaceRule(2)),
+    "suspect": lambda _, hosts: hosts.suspect("host-1", "0"),
     "finish": lambda store, _: store.finish(warm_id(1), SessionState.ENDED, "x"),
     "release_claim": lambda store, _: store.release_claim("key", warm_id(1)),
     "get": lambda store, _: store.get(warm_id(1)),
@@ -204,7 +208,7 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "keep_timeline": lambda store, _: store.keep_timeline(warm_id(1), {"click": 0}),
     "counts": lambda store, _: store.counts(3),
     "forget": lambda store, _: store.forget(1),
-    "target": lambda store, _: store.target(3),
+    "note_demand": lambda store, _: store.note_demand(1.5, 300, 4),
     "set_target": lambda store, _: store.set_target(3, 3),
     "refill_due": lambda store, _: store.refill_due(),
     "refill_begun": lambda store, _: store.refill_begun(),

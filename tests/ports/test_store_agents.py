@@ -149,7 +149,7 @@ async def test_a_foreign_agent_changes_nothing(
 ) -> None:
     session_id, fence = await put(store, situation)
     before = await session_of(store, session_id)
-    outcome = await store.record_agent(agent_record(session_id, state, who=FOREIGN[who], fence=fence + 1))
+    outcome = await store.record_agent(agent_record(session_id, state, who=FOREIGN[who], fence=fence))
     assert outcome == RecordOutcome(accepted=False)
     assert await session_of(store, session_id) == before
     assert await store.owned_by("host-2") == set()

@@ -15,18 +15,19 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError, SessionNotFoundError
-from orchestrator.records import Claimed, Limits, StartRequest
+from orchestrator.records import Claimed, Limits, ReplaceRule, StartRequest
 from tests.support.fakes import fake_client
 from tests.support.invariants import check_everything
 from tests.support.records import agent_record, beat, cold_id, identity, start_request, warm_id
 
 TIGHT = Limits(max_agents=6, max_queue=2, spawn_concurrency=3, spawn_deadline_s=20)
+RULE = ReplaceRule(most=2)
 IDS = [*map(warm_id, range(6)), *map(cold_id, range(6))]
 STATES = [SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE]
 OPERATIONS = [
     "reserve_warm", "reserve_cold", "dispatch", "begin_spawn", "respawn", "record", "record", "claim", "claim",
     "evict", "release", "active", "touch", "finish", "retire", "beat", "sign_off", "seen", "token", "answer",
-    "timeline", "sample",
+    "timeline", "sample", "replace", "replace", "lose_host", "end_by_agent",
 ]  # fmt: skip
 
 
@@ -71,6 +72,22 @@ class Walk:
         state = self.rng.choice(STATES)
         who = identity(self.rng.choice(["host-1", "host-2"]), self.rng.choice([1, 2]))
         await self.store.record_agent(agent_record(session_id, state, who=who, fence=self.rng.randrange(1, 9)))
+
+    async def do_replace(self, session_id: str) -> None:
+        session = await self.store.get(session_id)
+        agent = (session and session.agent) or identity(pid=self.rng.choice([1, 2]))
+        await self.store.replace(session_id, agent, "x", "agent_died", RULE)
+
+    async def do_lose_host(self, _: str) -> None:
+        views = await self.hosts.hosts()
+        if views:
+            lost = self.rng.choice(views)
+            await self.hosts.suspect(lost.host, lost.heard)
+            await self.store.lose_host(lost.host, lost.heard, RULE)
+
+    async def do_end_by_agent(self, session_id: str) -> None:
+        whose = {"agent": identity(pid=self.rng.choice([1, 2]))} if self.rng.random() < 0.5 else {"without_agent": True}
+        await self.store.finish(session_id, SessionState.ENDED, "x", **whose)
 
     async def do_claim(self, _: str) -> None:
         request = self.request()

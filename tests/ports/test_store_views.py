@@ -102,8 +102,8 @@ async def test_counts(store: RedisStore, hosts: RedisHosts) -> None:
     counts = await store.counts(3)
     assert counts == Counts(
         by_state={S.STARTING: 3, S.READY: 1, S.ASSIGNED: 1, S.ACTIVE: 1, S.ENDED: 0, S.FAILED: 1},
-        pool_ready=1, warming=0, spawning=2, waiting=1, target=3, total_spawned=0, total_assigned=2,
-        dead_claims=0, last_refill_at=None, now=counts.now,
+        pool_ready=1, warming=0, spawning=2, waiting=1, floor=3, total_spawned=0, total_assigned=2,
+        dead_claims=0, last_refill_at=None, now=counts.now, host_room=997, measured=counts.measured,
     )  # fmt: skip
     assert counts.agents == 5
     snapshot = await store.snapshot()
@@ -187,12 +187,11 @@ async def test_forget(store: RedisStore, client: Client) -> None:
 
 
 async def test_the_pools_size(store: RedisStore) -> None:
-    assert await store.target(3) == 3
+    assert (await store.counts(3)).floor == 3
     assert await store.set_target(0, 3) == 3
-    assert await store.target(3) == 0
-    assert (await store.counts(3)).target == 0
+    assert (await store.counts(3)).floor == 0
     assert await store.set_target(7, 3) == 0
-    assert await store.target(3) == 7
+    assert (await store.counts(3)).floor == 7
 
 
 async def test_one_refill_is_due_until_it_begins(store: RedisStore, client: Client) -> None:

@@ -58,7 +58,7 @@ class FakeQueue:
         self._check()
         self.spawns.append((session_id, urgent))
 
-    async def refill(self) -> None:
+    async def refill(self, *, delay_s: float = 0.0) -> None:
         self._check()
         self.refills += 1
 

@@ -9,8 +9,14 @@ import fakeredis
 
 from contract.messages import Checked, Spawn, Spawned
 from orchestrator.adapters.redis_client import Client
+from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import GreenroomError
-from orchestrator.records import HostReply
+from orchestrator.domain.hosts import LossPolicy
+from orchestrator.records import HostReply, ReplaceRule
+from orchestrator.services.pool import KeepPool, ReapAges
+from orchestrator.services.replace import ReplaceAgents
+from tests.support.records import LIMITS
 
 
 def fake_client() -> Client:
@@ -23,13 +29,22 @@ class FakeTaskQueue:
     spawned: list[tuple[str, bool]] = field(default_factory=list)
     """Session ids, and whether urgent."""
     refills: int = 0
+    later: list[float] = field(default_factory=list)
+    """Refills for later, in seconds."""
     checked: list[str] = field(default_factory=list)
 
+    error: GreenroomError | None = None
+
     async def spawn(self, session_id: str, *, urgent: bool) -> None:
+        if self.error is not None:
+            raise self.error
         self.spawned.append((session_id, urgent))
 
-    async def refill(self) -> None:
-        self.refills += 1
+    async def refill(self, *, delay_s: float = 0.0) -> None:
+        if delay_s:
+            self.later.append(delay_s)
+        else:
+            self.refills += 1
 
     async def check_host(self, host: str) -> None:
         self.checked.append(host)
@@ -89,3 +104,12 @@ class FakeLocalHost:
 
     async def check(self) -> Checked:
         return Checked(agents=1, ended=self.ended)
+
+
+def replacer(
+    store: RedisStore, hosts: RedisHosts, queue: FakeTaskQueue, *, most: int = 2, lost_s: float = 10
+) -> ReplaceAgents:
+    """The service over these, with the tests' limits."""
+    pool = KeepPool(store, hosts, queue, LIMITS, ReapAges(60, 60, 60, 60), default_target=3)
+    rule, loss = ReplaceRule(most), LossPolicy(lost_s)
+    return ReplaceAgents(store, hosts, queue, pool, rule=rule, loss=loss, spawn_deadline_s=LIMITS.spawn_deadline_s)

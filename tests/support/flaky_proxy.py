@@ -42,8 +42,9 @@ class FlakyProxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            upstream = await asyncio.open_connection("127.0.0.1", self.target_port)
-            await self._both_ways(reader, writer, *upstream)
+            with contextlib.suppress(OSError):  # nobody there: who connected is hung up on
+                upstream = await asyncio.open_connection("127.0.0.1", self.target_port)
+                await self._both_ways(reader, writer, *upstream)
         except asyncio.CancelledError:
             return  # ``stop`` cancels us; asyncio's stream server reports a cancelled handler as an error
         finally:

@@ -60,7 +60,7 @@ def agent_record(
 
 def host_report(host: str = HOST) -> HostReport:
     return HostReport(
-        host=host, boot_id="boot-1", started_at=1.0, agents=2, warm=1, capacity=50,
+        host=host, boot_id="boot-1", started_at=1.0, agents=2, warm=1, capacity=1000,
         memory_total_bytes=2**34, memory_available_bytes=2**33, agent_private_bytes=11_000_000,
         zygote="ready", version="0.1.0", load1=0.5, cpus=8,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Real servers for tests: Redis and LiveKit on free loopback ports, ended by the fixture that started them."""
+"""Real servers for tests: Redis and LiveKit on free ports, ended by the fixture that started them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition") -> None:
+def wait_until(
+    condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition", every_s: float = 0.01
+) -> None:
     """Return once ``condition()`` is true; fail the test when it is not within ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():
             return
-        time.sleep(0.01)
+        time.sleep(every_s)
     pytest.fail(f"not within {timeout_s} s: {what}")
 
 
@@ -61,6 +63,19 @@ def missing(what: str, remedy: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where programs run: this machine, or one of a ``netns.Network``."""
+
+    address: str = "127.0.0.1"
+    interface: str = "lo"
+    enter: tuple[str, ...] = ()
+    """What is put before a program's arguments, so that it runs there."""
+
+
+HERE = Place()
 
 
 @dataclass
@@ -73,7 +88,10 @@ class Program:
 
     def start(self) -> Self:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self.argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            # In a session of its own: Ctrl-C is for who started it, and who ends what needs it first.
+            self.process = subprocess.Popen(
+                self.argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         return self
 
     def send(self, number: signal.Signals) -> None:
@@ -96,21 +114,23 @@ class Program:
 class RedisServer(Program):
     port: int = 0
     folder: Path = field(default_factory=Path)
+    place: Place = HERE
 
     @classmethod
-    def create(cls, folder: Path, *, aof: bool = False) -> RedisServer:
+    def create(cls, folder: Path, *, aof: bool = False, place: Place = HERE) -> RedisServer:
         binary = shutil.which("redis-server")
         if binary is None:
             missing("redis-server", "apt-get install redis-server")
         folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
-        argv = [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        argv += ["--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction"]
-        return cls(argv, folder / "redis.log", port=port, folder=folder)
+        argv = [*place.enter, str(binary), "--port", str(port), "--bind", place.address, "--protected-mode", "no"]
+        argv += ["--save", "", "--dir", str(folder), "--appendonly", "yes" if aof else "no"]
+        argv += ["--maxmemory-policy", "noeviction"]
+        return cls(argv, folder / "redis.log", port=port, folder=folder, place=place)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.place.address}:{self.port}/0"
 
     def start(self) -> Self:
         super().start()
@@ -119,7 +139,7 @@ class RedisServer(Program):
 
     def _answers(self) -> bool:
         with (
-            redis.Redis(port=self.port, socket_timeout=1, retry=None) as client,
+            redis.Redis(self.place.address, self.port, socket_timeout=1, retry=None) as client,
             contextlib.suppress(redis.RedisError),
         ):
             return bool(client.ping())
@@ -141,21 +161,22 @@ def livekit_binary() -> str:
 @dataclass
 class LiveKitServer(Program):
     port: int = 0
+    place: Place = HERE
 
     @classmethod
-    def create(cls, folder: Path, *, extra_config: str = "") -> LiveKitServer:
+    def create(cls, folder: Path, *, extra_config: str = "", place: Place = HERE) -> LiveKitServer:
         folder.mkdir(parents=True, exist_ok=True)
         port, tcp, udp = free_port(), free_port(), free_port()
         config = f"""
 port: {port}
-bind_addresses: ["127.0.0.1"]
+bind_addresses: ["{place.address}"]
 rtc:
   tcp_port: {tcp}
   udp_port: {udp}
   use_external_ip: false
-  node_ip: 127.0.0.1
+  node_ip: {place.address}
   interfaces:
-    includes: [lo]
+    includes: [{place.interface}]
   enable_loopback_candidate: true
 keys:
   {LIVEKIT_KEY}: {LIVEKIT_SECRET}
@@ -163,11 +184,12 @@ keys:
 """
         path = folder / "livekit.yaml"
         path.write_text(config)
-        return cls([livekit_binary(), "--config", str(path)], folder / "livekit.log", port=port)
+        argv = [*place.enter, livekit_binary(), "--config", str(path)]
+        return cls(argv, folder / "livekit.log", port=port, place=place)
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.place.address}:{self.port}"
 
     def start(self) -> Self:
         super().start()
@@ -175,7 +197,7 @@ keys:
         return self
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
+        with contextlib.suppress(OSError), socket.create_connection((self.place.address, self.port), 0.2):
             return True
         return False
 

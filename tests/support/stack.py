@@ -29,12 +29,23 @@ from contract.states import SessionState
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import connect
 from orchestrator.bootstrap import Container
+from orchestrator.cli.redis_server import client_of
 from orchestrator.domain.errors import GreenroomError, HostUnavailableError
 from orchestrator.records import Session
+from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
 from tests.support.records import start_request
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, Program, RedisServer, wait_until
+from tests.support.servers import (
+    HERE,
+    LIVEKIT_KEY,
+    LIVEKIT_SECRET,
+    LiveKitServer,
+    Place,
+    Program,
+    RedisServer,
+    wait_until,
+)
 
 TOP = Path(__file__).parents[2]
 HOST_ID = "host-of-tests"
@@ -112,21 +123,36 @@ class Stack:
     livekit: LiveKitServer
     settings: dict[str, str]
     parts: dict[str, PartProgram] = field(default_factory=dict)
+    beside_another: bool = False
+    """Another stack's Redis and LiveKit: that one stops them."""
+    before_host: list[str] = field(default_factory=list)
+    """Arguments before those of the host daemon."""
+    place: Place = HERE
 
     @classmethod
-    def create(cls, *, aof: bool = False, **settings: str) -> Stack:
+    def create(cls, *, aof: bool = False, place: Place = HERE, **settings: str) -> Stack:
         """Redis and LiveKit run; the rest is started by the test. Settings are environment variables."""
         # A short path: a Unix socket's may have 107 characters.
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
-        redis = RedisServer.create(folder / "redis", aof=aof).start()
-        livekit = LiveKitServer.create(folder / "livekit").start()
-        return cls(folder, redis, livekit, settings)
+        redis = RedisServer.create(folder / "redis", aof=aof, place=place).start()
+        livekit = LiveKitServer.create(folder / "livekit", place=place).start()
+        return cls(folder, redis, livekit, settings, place=place)
+
+    def beside(self, host_id: str, place: Place | None = None) -> Stack:
+        """Another machine: a folder and a host of its own, on the same Redis and LiveKit."""
+        folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
+        settings = {**self.settings, "HOST_ID": host_id}
+        return Stack(folder, self.redis, self.livekit, settings, beside_another=True, place=place or self.place)
 
     # --- settings ----------------------------------------------------------------------------------------
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def host_id(self) -> str:
+        return self.settings.get("HOST_ID", HOST_ID)
 
     @property
     def socket(self) -> Path:
@@ -159,7 +185,9 @@ class Stack:
     def start(self, name: str, *argv: str, **overrides: str) -> PartProgram:
         """Start one of our programs (or start it again)."""
         environment = self.environment(**overrides)
-        part = PartProgram([sys.executable, "-m", *argv], self.folder / f"{name}.log", environment=environment)
+        before = self.before_host if name == "host" else []
+        command = [*self.place.enter, *before, sys.executable, "-m", *argv]
+        part = PartProgram(command, self.folder / f"{name}.log", environment=environment)
         self.parts[name] = part.start()
         return part
 
@@ -174,7 +202,7 @@ class Stack:
             self.wait_zygote("ready")
         return host
 
-    def wait_zygote(self, status: str) -> str:
+    def wait_zygote(self, status: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until this very daemon says so of its zygote; returns the whole of it."""
         said = ""
 
@@ -184,7 +212,7 @@ class Stack:
             said = heard.get("zygote", "") if self.is_of(self.host, heard) else ""
             return said.startswith(status)
 
-        wait_until(look, timeout_s=PATIENCE_S, what=f"the zygote is {status}")
+        wait_until(look, timeout_s=timeout_s, what=f"the zygote is {status}", every_s=0.05)
         return said
 
     def heartbeat(self) -> dict[str, str]:
@@ -192,10 +220,10 @@ class Stack:
         import redis
 
         with (
-            redis.Redis.from_url(self.redis.url, decode_responses=True, socket_timeout=2) as client,
+            client_of(self.environment()["REDIS_URL"], decode_responses=True, socket_timeout=2) as client,
             contextlib.suppress(redis.RedisError),
         ):
-            return client.hgetall(f"host:{HOST_ID}")
+            return {str(k): str(v) for k, v in client.hgetall(f"host:{self.host_id}").items()}
         return {}
 
     def is_of(self, host: PartProgram, heartbeat: Mapping[str, str]) -> bool:
@@ -206,15 +234,14 @@ class Stack:
 
     def start_worker(self, **overrides: str) -> PartProgram:
         """Start a worker as ``supervisord.conf`` does."""
-        queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{HOST_ID}"
+        queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{self.host_id}"
         argv = ["celery", "-A", "orchestrator.tasks:app", "worker", "-Q", queues]
         argv += ["--without-gossip", "--without-mingle", "--loglevel=warning"]
         return self.start("worker", *argv, **overrides)
 
     def start_beat(self, name: str = "beat", **overrides: str) -> PartProgram:
         """Start a beat."""
-        schedule = str(self.folder / f"{name}-schedule")
-        argv = ["celery", "-A", "orchestrator.tasks:app", "beat", "--schedule", schedule, "--pidfile", ""]
+        argv = ["celery", "-A", "orchestrator.tasks:app", "beat", "--pidfile", ""]
         return self.start(name, *argv, "--loglevel=warning", **overrides)
 
     @property
@@ -236,9 +263,15 @@ class Stack:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("GREENROOM_HOME") == str(self.home):
+                if self._is_ours(process):
                     found.append(process)
         return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GREENROOM_HOME") == str(self.home)
+        except psutil.AccessDenied:  # it hides itself from all but root: the zygote's arguments say it, too
+            return str(self.home) in process.cmdline()
 
     def agent_pids(self) -> set[int]:
         """The agents among them."""
@@ -271,10 +304,13 @@ class Stack:
     async def container(self) -> AsyncIterator[Backend]:
         """Everything, on the running event loop."""
         settings = self.read_settings()
-        queue = Celery("greenroom-tests", broker=self.redis.url, set_as_current=False)
+        sentinels = sentinels_of(settings.redis_url)
+        broker = sentinels.broker_url if sentinels else settings.redis_url
+        queue = Celery("greenroom-tests", broker=broker, set_as_current=False)
+        queue.conf.broker_transport_options = sentinels.broker_options if sentinels else {}
         queue.conf.task_queues = [
             *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
-            q.host_queue(HOST_ID),
+            q.host_queue(self.host_id),
         ]
         queue.conf.task_default_queue = q.MAINTENANCE_QUEUE
         built = Container(settings, connect(settings.redis_url), q.CeleryQueue(queue))
@@ -295,8 +331,9 @@ class Stack:
             left = asyncio.run(self._retire()) if "host" in self.parts else []
         finally:
             left += self._end_all()
-            self.livekit.stop()
-            self.redis.stop()
+            if not self.beside_another:
+                self.livekit.stop()
+                self.redis.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
         assert left == [], f"left behind: {left}"
 
@@ -308,7 +345,7 @@ class Stack:
             if self.host.process is not None and self.host.process.poll() is None:
                 await backend.local_host.retire()
                 self.host.stop()
-            return [f"room {name}" for name in await backend.rooms_left()]
+            return [] if self.beside_another else [f"room {name}" for name in await backend.rooms_left()]
 
     def _end_all(self) -> list[str]:
         for part in self.parts.values():

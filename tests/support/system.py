@@ -59,10 +59,18 @@ class System:
     def output(self) -> str:
         return (self.folder / "run.out").read_text()
 
+    @property
+    def log(self) -> str:
+        """What the programs have said."""
+        return (self.home / "logs" / "greenroom.log").read_text(errors="replace")
+
     def last_words(self, lines: int = 80) -> str:
         """The end of the programs' log without what was only looked at, and of what ``run`` printed."""
-        log = (self.home / "logs" / "greenroom.log").read_text(errors="replace").splitlines()
-        told = [line[:400] for line in log if '"method": "GET"' not in line and "livekit.transport" not in line]
+        told = [
+            line[:400]
+            for line in self.log.splitlines()
+            if '"method": "GET"' not in line and "livekit.transport" not in line
+        ]
         return "\n".join([*told[-lines:], self.output[-2000:]])
 
     @property

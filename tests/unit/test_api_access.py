@@ -256,7 +256,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
     }
-    assert len(operations) == 22
+    assert len(operations) == 24
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue
@@ -269,6 +269,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     start = operations["post", "/api/session/start"]
     assert {"200", "202", "401", "403", "409", "413", "422", "503"} <= set(start["responses"])
     assert set(start["responses"]["503"]["content"]["application/problem+json"]["examples"]) == {
+        "agents_unavailable",
         "at_capacity",
         "store_unavailable",
     }

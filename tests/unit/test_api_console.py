@@ -69,7 +69,9 @@ async def test_an_overview_comes_at_once(api: ApiUnderTest) -> None:
     assert (data["health"]["status"], data["health"]["reason"]) == ("healthy", None)
     assert data["health"]["parts"]["redis"] == {"ok": True, "detail": "answers"}
     assert data["pool"] == {
-        "target": 3, "ready": 1, "starting": 0, "converged": False, "waiting": 0, "queued": 0, "max": 10,
+        "target": 3, "floor": 3, "reason": "floor 3; no spawn was measured yet",
+        "demand": data["pool"]["demand"], "ready": 1, "starting": 0, "converged": False,
+        "waiting": 0, "queued": 0, "max": 10,
     }  # fmt: skip
     assert data["sessions"] == {"ready": 2, "starting": 0, "active": 0, "pool": 1, "total": 2}
     assert data["capacity"] == {"current": 2, "max": 10, "available": 8}

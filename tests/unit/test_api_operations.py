@@ -32,8 +32,9 @@ async def test_the_pool(api: ApiUnderTest) -> None:
     await api.warm(2)
     content = (await api.client.get("/api/pool", headers=ADMIN)).json()
     assert content == {
-        "success": True, "target": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0, "queued": 0,
-        "max": 10,
+        "success": True, "target": 3, "floor": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0,
+        "queued": 0, "max": 10, "demand": {"startsPerMinute": 0.0, "spawnP95S": None, "expected": 0.0},
+        "reason": "floor 3; 0.0 starts a minute need no more",
     }  # fmt: skip
 
 
@@ -70,9 +71,36 @@ async def test_the_hosts(api: ApiUnderTest) -> None:
 
 async def test_a_host_that_does_not_tell_its_load(api: ApiUnderTest) -> None:
     await api.heartbeat("h1")
-    await api.container.client.hdel("host:h1", "load1", "cpus")
+    await api.container.client.hdel("host:h1", "load1", "cpus", "capacity_limit", "capacity_reason")
     [host] = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"]
-    assert (host["load"], host["cpus"]) == (None, None)
+    assert (host["load"], host["cpus"], host["capacityLimit"], host["capacityReason"]) == (None, None, None, None)
+
+
+async def test_how_many_agents_a_host_can_have_and_why(api: ApiUnderTest) -> None:
+    await api.heartbeat("h1", capacity=4, capacity_limit="memory", capacity_reason="memory: 600 MiB available, …")
+    [host] = (await api.client.get("/api/hosts", headers=ADMIN)).json()["hosts"]
+    assert (host["capacity"], host["capacityLimit"]) == (4, "memory")
+    assert host["capacityReason"] == "memory: 600 MiB available, …"
+    assert 'greenroom_host_capacity{host="h1",limit="memory"} 4.0' in (await api.client.get("/metrics")).text
+    assert (await api.client.get("/api/health")).json()["capacity"] == {"current": 0, "max": 4, "available": 4}
+
+
+async def test_many_starts_raise_the_target_and_the_pool_says_why() -> None:
+    async with api_under_test(max_bots=100, prewarm_pool_size=3) as api:
+        await api.heartbeat("h1", capacity=100)
+        await api.container.client.rpush("stats:spawnRecent", *[6.0] * 20)
+        for _ in range(30):
+            await api.start()
+        pool = (await api.client.get("/api/pool", headers=ADMIN)).json()
+        assert pool["floor"] == 3
+        assert pool["target"] > 6, "two or three are on their way: three ready beside them, with a margin"
+        assert pool["reason"].startswith(f"floor 3 + {pool['target'] - 3} for ")
+        assert pool["demand"]["spawnP95S"] == 6.0
+        assert 25 < pool["demand"]["startsPerMinute"] <= 30
+        text = (await api.client.get("/metrics")).text
+        assert f"greenroom_pool_target {float(pool['target'])}" in text
+        assert "greenroom_pool_floor 3.0" in text
+        assert 2.5 < _value(text, "greenroom_pool_demand") <= 3
 
 
 async def test_a_host_is_drained_and_put_back(api: ApiUnderTest) -> None:
@@ -120,6 +148,22 @@ async def test_with_its_only_host_drained_starts_wait_and_then_are_refused() -> 
         await api.heartbeat("h2")
         ready = (await api.client.get("/health/ready")).json()
         assert ready["parts"]["hosts"] == {"ok": True, "detail": "1 alive, besides what drains (h1)"}
+
+
+async def test_a_rollout_is_begun_once_and_seen(api: ApiUnderTest) -> None:
+    assert (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"] is None
+    assert (await api.client.post("/api/rollout")).status_code == 401
+    await api.heartbeat("h1", generation="1.0")
+    began = await api.client.post("/api/rollout", headers=ADMIN)
+    assert (began.status_code, began.json()["began"]) == (202, True)
+    again = (await api.client.post("/api/rollout", headers=ADMIN)).json()
+    assert (again["began"], again["rollout"]["id"]) == (False, began.json()["rollout"]["id"])
+    view = (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"]
+    assert (view["state"], view["detail"], view["recycled"]) == ("running", "h1: loading", 0)
+    await api.heartbeat("h1", generation="2.0", rollout=view["id"], rollout_error="No module named x")
+    await api.container.rollout.advance()
+    view = (await api.client.get("/api/rollout", headers=ADMIN)).json()["rollout"]
+    assert (view["state"], view["detail"]) == ("failed", "h1: No module named x")
 
 
 # --- health --------------------------------------------------------------------------------------------
@@ -192,6 +236,39 @@ async def test_unhealthy(api: ApiUnderTest, break_it: Any, part: str) -> None:
     assert (await api.client.get("/health/live")).status_code == 200
 
 
+async def _spawns_fail(api: ApiUnderTest) -> None:
+    for _ in range(api.container.settings.spawn_breaker_failures):
+        await api.container.breaker.failed("livekit_unavailable", "LiveKit is away")
+
+
+async def test_while_spawns_keep_failing_it_is_degraded_and_ready(api: ApiUnderTest) -> None:
+    await _healthy(api)
+    await _spawns_fail(api)
+    answer = await api.client.get("/api/health")
+    content = answer.json()
+    assert (answer.status_code, content["success"], content["status"]) == (200, True, "degraded")
+    words = r"spawns: they have failed for 0 s, and wait "
+    words += r"\(the next one in [12] s\): LiveKit is away \(livekit_unavailable\)"
+    assert re.fullmatch(words, content["reason"])
+    ready = await api.client.get("/health/ready")
+    assert (ready.status_code, ready.json()["reason"], "spawns" in ready.json()["parts"]) == (200, None, False)
+    assert _value((await api.client.get("/metrics")).text, 'greenroom_spawn_breaker_state{kind="default"}') == 2
+    await api.container.breaker.succeeded()
+    assert (await api.client.get("/api/health")).json()["status"] == "healthy"
+    assert _value((await api.client.get("/metrics")).text, 'greenroom_spawn_breaker_state{kind="default"}') == 0
+
+
+async def test_while_spawns_keep_failing_who_waits_is_handed_out_and_the_rest_refused(api: ApiUnderTest) -> None:
+    await api.warm(1)
+    await _spawns_fail(api)
+    assert (await api.start()).status_code == 200
+    refused = await api.start()
+    assert (refused.status_code, refused.json()["code"]) == (503, "agents_unavailable")
+    assert refused.json()["detail"] == "No agent can be started at the moment: LiveKit is away"
+    assert refused.headers["Retry-After"] in {"1", "2"}
+    assert api.queue.spawns == []
+
+
 async def test_not_ready_before_the_first_refill(api: ApiUnderTest) -> None:
     await api.warm()
     answer = await api.client.get("/health/ready")
@@ -203,7 +280,7 @@ async def test_livekit_is_asked_once_for_many(api: ApiUnderTest) -> None:
     now = 100.0
     rooms = FakeRooms()
     container = api.container
-    health = Health(container.store, container.hosts, rooms, default_target=3, clock=lambda: now)
+    health = Health(container.store, container.hosts, rooms, container.breakers, default_target=3, clock=lambda: now)
     await asyncio.gather(*(health.report() for _ in range(5)))
     assert rooms.pings == 1
     now += 1

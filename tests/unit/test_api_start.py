@@ -88,6 +88,21 @@ async def test_past_the_queue_it_is_refused_with_a_time_to_come_back() -> None:
         assert int(answer.headers["retry-after"]) > 0
 
 
+async def test_where_the_hosts_have_no_room_starts_wait_and_then_are_refused_at_no_cost() -> None:
+    async with api_under_test(max_queue=1, prewarm_pool_size=0) as api:
+        await api.heartbeat("h1", capacity=0)
+        pings = api.rooms.pings
+        waits = await api.start()
+        assert (waits.status_code, waits.json()["queuePosition"]) == (202, 1)
+        assert waits.json()["estimatedWaitMs"] > 0
+        refused = await api.start()
+        assert (refused.status_code, refused.json()["code"]) == (503, "at_capacity")
+        assert int(refused.headers["retry-after"]) > 0
+        assert (api.queue.spawns, api.rooms.pings) == ([], pings), "no spawn, and LiveKit was not asked"
+        content = (await api.client.get("/api/health")).json()
+        assert content["capacity"] == {"current": 0, "max": 0, "available": 0}
+
+
 async def test_an_agent_that_is_silent_is_evicted_and_the_next_one_handed_out(api: ApiUnderTest) -> None:
     await api.warm(2)
     api.container.hosts.silent = 1  # type: ignore[attr-defined]

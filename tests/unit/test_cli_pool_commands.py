@@ -16,9 +16,13 @@ from orchestrator.cli.console import CommandError
 
 ID = "prewarm_00000000000000000000000000000000"
 HEALTH = {"success": True, "status": "healthy", "reason": None}
-POOL = {"success": True, "target": 3, "ready": 2, "starting": 1, "converged": False, "waiting": 0, "max": 50}
+POOL = {
+    "success": True, "target": 3, "floor": 2, "reason": "floor 2 + 1 for 4.0 starts a minute, an agent taking 15 s",
+    "ready": 2, "starting": 1, "converged": False, "waiting": 0, "max": 50,
+}  # fmt: skip
 HOST = {
     "host": "h1", "alive": True, "draining": False, "heartbeatAgeS": 0.4, "agents": 2, "warm": 2, "capacity": 50,
+    "capacityReason": "MAX_BOTS is 50",
     "agentPrivateBytes": 11_000_000, "memoryAvailableBytes": 12 << 30, "zygote": "ready",
 }  # fmt: skip
 SESSION = {
@@ -79,8 +83,16 @@ def test_status_for_people(api: FakeApi, screen: pytest.CaptureFixture[str]) -> 
     text = screen.readouterr().out
     assert "healthy" in text
     assert "2 of 3 ready, 1 starting" in text
-    assert all(part in text for part in (ID, "h1", "11.0 MB", "12.0 GiB", "[bold]ada", "0.12 s"))
+    assert POOL["reason"] in text
+    assert all(part in text for part in (ID, "h1", "MAX_BOTS is 50", "11.0 MB", "12.0 GiB", "[bold]ada", "0.12 s"))
     assert api.requests[0].headers["authorization"] == "Bearer token"
+
+
+def test_status_says_that_it_is_degraded(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
+    said = {"success": True, "status": "degraded", "reason": "spawns: they have failed for 9 s"}
+    api.answers["GET", "/api/health"] = [(200, said)]
+    pool_commands.status()
+    assert "degraded: spawns: they have failed for 9 s" in screen.readouterr().out
 
 
 def test_status_says_what_is_wrong(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,17 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
             id="no capacity: the pool makes room for users",
         ),
         pytest.param(
+            PoolSnapshot(1, 9, (), (waiting("a"),), may_begin=0), replace(POLICY, target=0), [],
+            id="the breaker is open: who waits goes on waiting, and who is ready stays",
+        ),
+        pytest.param(PoolSnapshot(0, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one"),
+        pytest.param(
+            PoolSnapshot(1, 0, (), (waiting("b", since=2), waiting("a", since=1)), may_begin=1), POLICY, [SpawnWarm()],
+            id="half-open: the try is the pool's, and costs no user's",
+        ),
+        pytest.param(PoolSnapshot(3, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one, though none lacks"),
+        pytest.param(PoolSnapshot(0, 10, may_begin=1), POLICY, [], id="half-open at the most"),
+        pytest.param(
             PoolSnapshot(2, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
             [Dispatch("a"), Dispatch("b"), Dispatch("c"), Dispatch("d")],
             id="capacity, but no free spawn: the pool need not make room",
@@ -101,6 +112,15 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
             id="every host drains: nothing is begun, and what is left is looked after",
         ),
         pytest.param(PoolSnapshot(5, 5, (), (waiting("a"),), False), POLICY, [], id="nor does the pool make room"),
+        pytest.param(PoolSnapshot(0, 0, host_room=2), POLICY, [SpawnWarm()] * 2, id="what the hosts have room for"),
+        pytest.param(
+            PoolSnapshot(0, 0, (spawning("a", warm=False),), host_room=2), POLICY, [SpawnWarm()],
+            id="one of the two places is taken by who is under way",
+        ),
+        pytest.param(
+            PoolSnapshot(2, 1, (), (waiting("a"),), host_room=0), POLICY, [Retire(1)],
+            id="no room on the hosts: the pool makes room for users",
+        ),
         pytest.param(PoolSnapshot(0, 30), POLICY, [], id="more than the most: nothing, and no error"),
     ],
 )  # fmt: skip
@@ -129,6 +149,7 @@ def snapshots(draw: st.DrawFn) -> PoolSnapshot:
         draw(st.integers(0, 15)),
         tuple(SpawnUnderWay(f"s{i}", *row) for i, row in enumerate(spawns)),
         tuple(Waiting(f"w{i}", *row) for i, row in enumerate(queue)),
+        host_room=draw(st.none() | st.integers(0, 15)),
     )
 
 
@@ -140,6 +161,7 @@ def test_limits_hold_for_any_snapshot(snapshot: PoolSnapshot, policy: PoolPolicy
     if begun:
         assert snapshot.agents - given_up + begun <= policy.max_agents
         assert len(snapshot.spawning) - given_up + begun <= policy.spawn_concurrency
+        assert snapshot.host_room is None or len(snapshot.spawning) - given_up + begun <= snapshot.host_room
     if kinds[SpawnWarm]:
         assert snapshot.ready + snapshot.warming + kinds[SpawnWarm] <= policy.target
     assert not (kinds[SpawnWarm] and kinds[Retire])

@@ -13,16 +13,20 @@ from typing import Any
 
 import pytest
 
-from contract.messages import AgentLimits, Fork, Forked, Hello, Spawn
+from contract.messages import AgentLimits, Assignment, Fork, Forked, Hello, Spawn
 from contract.procfs import start_ticks
 from contract.states import SessionState
+from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.domain.capacity import Capacity
 from orchestrator.host import agents as module
+from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import ProcessId
-from tests.support.fakes import FakeRooms, fake_client
+from orchestrator.records import AgentIdentity, AgentRecord
+from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
 from tests.support.records import LIMITS, cold_id, start_request, warm_id
 
 PATIENCE_S = 20.0
@@ -43,22 +47,25 @@ class FakeZygote:
     may: asyncio.Event = field(default_factory=asyncio.Event)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    async def fork(self, request: Fork, timeout_s: float) -> Forked:
+    async def fork(self, request: Fork, timeout_s: float) -> tuple[Forked, str]:
         await self.may.wait()
         process = subprocess.Popen(["sleep", "600"], start_new_session=True)
         self.processes.append(process)
-        return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid))
+        return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid)), "1.000"
 
 
 class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = RedisStore(fake_client())
+        client = fake_client()
+        self.store, self.queue = RedisStore(client), FakeTaskQueue()
+        self.replacer = replacer(self.store, RedisHosts(client), self.queue)
         self.rooms = FakeRooms()
         self.zygote = FakeZygote()
         self.outbox = Outbox()
         self.tasks: set[asyncio.Task[object]] = set()
         self.changes = 0
+        self.most = 50
         self.agents = self.daemon()
 
     def daemon(self) -> Agents:
@@ -68,13 +75,17 @@ class Host:
         )  # fmt: skip
         files = AgentFiles(self.folder, log_max_bytes=10_000)
         return Agents(
-            settings, self.store, self.rooms, self.zygote, files, self.outbox, self._background, self._changed,  # type: ignore[arg-type]
+            settings, self.store, self.replacer, self.rooms, self.zygote, files,  # type: ignore[arg-type]
+            self.outbox, self._background, self._changed, self._capacity,
         )  # fmt: skip
 
     def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.create_task(coroutine)
         self.tasks.add(task)
         return task
+
+    def _capacity(self, agents: int) -> Capacity:
+        return Capacity(self.most, "memory", f"memory: none for more than {self.most}")
 
     def _changed(self) -> None:
         self.changes += 1
@@ -87,11 +98,14 @@ class Host:
         await self.outbox.flush()
         await asyncio.gather(*self.tasks)
 
-    def says_hello(self, session_id: str, process: subprocess.Popen[bytes], phase: str) -> None:
+    def says_hello(
+        self, session_id: str, process: subprocess.Popen[bytes], phase: str, assignment: Assignment | None = None
+    ) -> None:
         ticks = start_ticks(process.pid)
         hello = Hello(
-            session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1
-        )
+            session_id=session_id, pid=process.pid, start_ticks=ticks, phase=phase, created_at=1.0, startup_s=0.1,
+            assignment=assignment, proof=AgentFiles(self.folder, log_max_bytes=10_000).proof(session_id),
+        )  # fmt: skip
         assert self.agents.hello(hello, FakeWriter()) is not None  # type: ignore[arg-type]
 
     async def state(self, session_id: str) -> SessionState:
@@ -152,6 +166,39 @@ async def test_while_it_drains_it_forks_nobody_and_knows_whom_it_has(host: Host)
     assert host.agents.are_gone
 
 
+async def test_a_full_host_forks_nobody_more_but_for_a_call(host: Host) -> None:
+    host.most = 1
+    first = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await first).ok
+    assert not host.agents.refused_one
+    refused = await host.agents.spawn(spawn(warm_id(2)))
+    assert (refused.ok, refused.code) == (False, "host_full")
+    assert refused.reason == "this host has 1 agents; memory: none for more than 1"
+    assert host.agents.refused_one
+    assert (await host.agents.spawn(spawn())).ok, "the one that it has is there"
+    call = asyncio.create_task(host.agents.spawn(spawn(warm_id(3)).model_copy(update={"in_call": True})))
+    host.says_hello(warm_id(3), await forked(host, 2), "ready")
+    assert (await call).ok
+
+
+async def test_one_that_is_on_its_way_has_its_place_and_one_that_ends_has_none(host: Host) -> None:
+    host.most = 1
+    host.zygote.may.clear()
+    first = asyncio.create_task(host.agents.spawn(spawn()))
+    await asyncio.sleep(0)
+    assert (await host.agents.spawn(spawn(warm_id(2)))).code == "host_full"
+    host.zygote.may.set()
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await first).ok
+    agent = host.agents.get(warm_id(1))
+    assert agent is not None
+    ending = asyncio.create_task(host.agents.end(agent, "x"))
+    await asyncio.sleep(0)
+    assert host.agents.count == 0
+    await ending
+
+
 async def test_one_who_goes_away_does_not_take_the_others_fork_along(host: Host) -> None:
     host.zygote.may.clear()
     first, second = (asyncio.create_task(host.agents.spawn(spawn())) for _ in range(2))
@@ -201,14 +248,20 @@ async def test_nobody_is_signalled_between_a_death_and_its_burial(host: Host) ->
 
 
 @pytest.mark.parametrize(
-    ("begun", "state", "deleted"), [(True, SessionState.FAILED, True), (False, SessionState.STARTING, False)]
+    ("begun", "session_id", "state", "deleted"),
+    [
+        (True, warm_id(1), SessionState.FAILED, True),
+        (True, cold_id(1), SessionState.ASSIGNED, False),
+        (False, cold_id(1), SessionState.STARTING, False),
+    ],
 )
 @pytest.mark.parametrize("dies", ["while no daemon watches", "before it opened its line again"])
 async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
-    host: Host, begun: bool, state: SessionState, deleted: bool, dies: str
+    host: Host, begun: bool, session_id: str, state: SessionState, deleted: bool, dies: str
 ) -> None:
-    session_id = cold_id(1)
-    await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
+    """One in a call is replaced."""
+    if session_id == cold_id(1):
+        await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     host.zygote.processes.append(process)
     files = AgentFiles(host.folder, log_max_bytes=10_000)
@@ -230,12 +283,11 @@ async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
 
     assert await host.state(session_id) is state
     assert (host.rooms.deleted == [session_id]) is deleted
+    assert host.queue.spawned == ([(session_id, True)] if state is SessionState.ASSIGNED else [])
     assert files.remembered() == []
 
 
 async def _is_ready(host: Host, session_id: str, process: subprocess.Popen[bytes]) -> None:
-    from orchestrator.records import AgentIdentity, AgentRecord
-
     identity = AgentIdentity("host-1", "boot-1", process.pid, start_ticks(process.pid))
     await host.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, 1.0, 0.1, None))
 
@@ -278,3 +330,93 @@ async def test_one_that_the_host_ended_has_the_hosts_reason(
     session = await host.store.get(session_id)
     assert session is not None
     assert (session.state, session.end_reason) == (state, reason)
+
+
+async def _in_call(host: Host) -> tuple[str, Agent]:
+    """A session in a call, with its agent."""
+    session_id = cold_id(1)
+    await host.store.reserve_cold(start_request(), session_id, "task", LIMITS)
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    process = await forked(host)
+    await _is_ready(host, session_id, process)
+    session = await host.store.get(session_id)
+    assert session is not None
+    held = Assignment(session_id=session_id, fence=session.fence, user_id="user-1")
+    host.says_hello(session_id, process, "assigned", held)
+    await waiting
+    agent = host.agents.get(session_id)
+    assert agent is not None
+    return session_id, agent
+
+
+def _die(host: Host) -> None:
+    host.zygote.processes[-1].kill()
+    host.zygote.processes[-1].wait()
+
+
+async def test_a_death_in_a_call_has_another_agent_queued_and_leaves_the_room(host: Host) -> None:
+    session_id, agent = await _in_call(host)
+
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.agent, session.replacements) == (SessionState.ASSIGNED, None, 1)
+    assert (host.queue.spawned, host.rooms.deleted) == ([(session_id, True)], [])
+
+
+async def test_one_that_was_replaced_is_ended_and_leaves_session_and_room_alone(host: Host) -> None:
+    session_id, agent = await _in_call(host)
+    mine = AgentIdentity("host-1", "boot-1", agent.process.pid, agent.process.start_ticks)
+    await host.replacer.agent_died(session_id, mine, "its host is lost", "host_lost")
+
+    assert await host.agents.reconcile(agent) is False
+    await asyncio.sleep(0)
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.replacements) == (SessionState.ASSIGNED, 1)
+    assert (host.queue.spawned, host.rooms.deleted) == ([(session_id, True)], [])
+
+
+async def test_the_successor_of_one_that_still_lives_here_is_another_process(host: Host) -> None:
+    """The host was taken for lost, and then its own worker was given the spawn."""
+    session_id, agent = await _in_call(host)
+    mine = AgentIdentity("host-1", "boot-1", agent.process.pid, agent.process.start_ticks)
+    await host.replacer.agent_died(session_id, mine, "its host is lost", "host_lost")
+
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    second = await forked(host, 2)
+    host.says_hello(session_id, second, "ready")
+    assert (await waiting).pid == second.pid
+    assert agent.dead.is_set()
+
+
+async def test_a_process_that_nobody_knows_is_believed_with_its_proof_alone(host: Host) -> None:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    host.zygote.processes.append(process)
+    files = AgentFiles(host.folder, log_max_bytes=10_000)
+    said = {"session_id": warm_id(1), "pid": process.pid, "start_ticks": start_ticks(process.pid), "phase": "ready"}
+    for proof in ("", "0" * 64, files.proof(warm_id(2))):
+        stranger = Hello(**said, created_at=1.0, startup_s=0.1, proof=proof)
+        assert host.agents.hello(stranger, FakeWriter()) is None  # type: ignore[arg-type]
+        assert len(host.agents) == 0
+    host.says_hello(warm_id(1), process, "ready")
+    assert len(host.agents) == 1
+
+
+async def test_one_that_is_stopped_fails_its_session_with_the_reason(host: Host) -> None:
+    spawning = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await spawning).ok
+    [agent] = host.agents.all()
+    await host.agents.stop(agent, "it uses 900 MB of memory")
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "it uses 900 MB of memory")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.procfs import boot_id
 from orchestrator.host import agent_files
@@ -27,6 +30,36 @@ def files(tmp_path: Path) -> AgentFiles:
 def test_only_the_owner_may_read(files: AgentFiles, tmp_path: Path) -> None:
     for folder in ("host", "host/agents", "host/logs"):
         assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_agents_of_another_user_write_their_own_files_and_read_none(tmp_path: Path) -> None:
+    gid = os.getgid()
+    files = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES, agent_gid=gid)
+    files.prepare(warm_id(1))
+    for folder in ("host", "host/agents", "host/logs"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o711, "to go through, and not to list"
+    for path in (files.log_path(warm_id(1)), files.last_word_path(warm_id(1))):
+        assert (path.stat().st_mode & 0o777, path.stat().st_gid) == (0o620, gid)
+    assert (tmp_path / "host" / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_preparing_keeps_what_an_earlier_try_wrote(files: AgentFiles) -> None:
+    files.prepare(warm_id(1))
+    files.log_path(warm_id(1)).write_text("line\n")
+    files.prepare(warm_id(1))
+    assert files.log_path(warm_id(1)).read_text() == "line\n"
+    assert files.log_path(warm_id(1)).stat().st_mode & 0o777 == 0o600
+    assert files.forget(warm_id(1)) is None, "it has said nothing"
+
+
+def test_a_proof_is_one_sessions_and_holds_for_every_daemon_of_the_folder(files: AgentFiles, tmp_path: Path) -> None:
+    again = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES)
+    assert files.proof(warm_id(1)) == again.proof(warm_id(1)) != files.proof(warm_id(2))
+    elsewhere = AgentFiles(tmp_path / "other", log_max_bytes=MAX_BYTES)
+    assert elsewhere.proof(warm_id(1)) != files.proof(warm_id(1))
+    (tmp_path / "host" / "key").write_bytes(b"half")
+    mended = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES)
+    assert mended.proof(warm_id(1)) != files.proof(warm_id(1))
 
 
 def test_what_is_remembered_is_found_until_it_is_forgotten(files: AgentFiles, tmp_path: Path) -> None:
@@ -156,3 +189,48 @@ def test_a_text_with_an_unusual_line_end_is_one_line(files: AgentFiles) -> None:
     line = {"message": "one\u2028and\x85the same\x0cline"}
     files.log_path(warm_id(1)).write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
     assert files.lines(warm_id(1), 5) == [line]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 50_000, b'{"reason": "\\ud800", "ok": true}', b'{"reason": NaN, "ok": 1}', b"\x00", b'"x"', b"7" * 20_000],
+    ids=["deep", "half a character", "no number", "no text", "no object", "long"],
+)
+def test_a_last_word_that_cannot_be_read_is_none(files: AgentFiles, content: bytes) -> None:
+    files.last_word_path(warm_id(1)).write_bytes(content)
+    assert files.forget(warm_id(1)) is None
+    assert not files.last_word_path(warm_id(1)).exists()
+
+
+def test_of_a_long_last_word_its_beginning_is_kept(files: AgentFiles) -> None:
+    files.last_word_path(warm_id(1)).write_text(json.dumps({"reason": "x" * 10_000, "ok": False}))
+    assert files.forget(warm_id(1)) == LastWord("x" * 500, ok=False)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40, 1.5])
+def test_a_note_of_a_process_that_there_cannot_be_is_a_spoilt_one(
+    files: AgentFiles, tmp_path: Path, pid: float
+) -> None:
+    note = files.remember(warm_id(1), PROCESS, 1.0)
+    path = tmp_path / "host" / "agents" / f"{warm_id(1)}.json"
+    path.write_text(json.dumps(asdict(note) | {"pid": pid}))
+    assert files.remembered() == []
+    assert not path.exists()
+
+
+@given(st.binary(max_size=300))
+def test_any_last_word_note_and_log_can_be_looked_at(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = AgentFiles(Path(folder), log_max_bytes=MAX_BYTES)
+        files.last_word_path(warm_id(1)).write_bytes(content)
+        (Path(folder) / "agents" / f"{warm_id(2)}.json").write_bytes(content)
+        files.log_path(warm_id(1)).write_bytes(content)
+        files.remembered()
+        files.forget(warm_id(1))
+        json.dumps(files.lines(warm_id(1), 50), allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("row", ["[" * 50_000, '{"a": NaN}', '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}", "[1]"])
+def test_a_line_that_no_answer_can_hold_is_told_as_text(files: AgentFiles, row: str) -> None:
+    files.log_path(warm_id(1)).write_text(f'{{"message": "first"}}\n{row}\n')
+    assert files.lines(warm_id(1), 5) == [{"message": "first"}, {"stream": "native", "message": row[:8000]}]

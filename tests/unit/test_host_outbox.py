@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
 
-from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.domain.errors import GreenroomError, QueueUnavailableError, StoreUnavailableError
 from orchestrator.host import outbox as module
 from orchestrator.host.outbox import Outbox
 
@@ -18,6 +18,7 @@ class Store:
     def __init__(self) -> None:
         self.heard: list[int] = []
         self.away = False
+        self.error: type[GreenroomError] = StoreUnavailableError
         self.asked = 0
 
     def report(self, number: int) -> Callable[[], Coroutine[None, None, None]]:
@@ -25,7 +26,7 @@ class Store:
             self.asked += 1
             await asyncio.sleep(0)
             if self.away:
-                raise StoreUnavailableError
+                raise self.error
             self.heard.append(number)
 
         return report
@@ -121,3 +122,12 @@ async def test_the_end_does_not_wait_for_a_store_that_is_away() -> None:
         outbox.put(store.report(number))
     await outbox.flush()
     assert store.asked == 1
+
+
+async def test_a_report_whose_task_could_not_be_queued_is_made_again(outbox: Outbox) -> None:
+    store = Store()
+    store.away, store.error = True, QueueUnavailableError
+    outbox.put(store.report(1))
+    await until(lambda: store.asked >= 2)
+    store.away = False
+    await until(lambda: store.heard == [1])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.procfs import start_ticks
-from orchestrator.host.processes import ProcessId, is_alive, kill_session, open_pidfd, private_bytes, send
+from contract.procfs import private_bytes, start_ticks
+from orchestrator.host.processes import ProcessId, is_alive, kill_session, open_pidfd, send
 from tests.support.servers import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]

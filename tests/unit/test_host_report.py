@@ -6,19 +6,23 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+from orchestrator.domain.capacity import CapacityPolicy
 from orchestrator.host.daemon import HostDaemon
+from orchestrator.host.machine import Machine
 
 
 def test_the_machines_load() -> None:
     daemon: Any = SimpleNamespace(
-        _settings=SimpleNamespace(host_id="h1", max_bots=3),
-        _agents=SimpleNamespace(all=list),
+        _settings=SimpleNamespace(host_id="h1"),
+        _agents=SimpleNamespace(all=list, count=0),
         _boot_id="boot",
         _started_at=1.0,
-        _private_bytes=0,
-        _zygote=SimpleNamespace(status="ready"),
+        _machine=Machine(CapacityPolicy(3, memory_reserve_bytes=0, agent_memory_bytes=1)),
+        _zygote=SimpleNamespace(status="ready", generation="1.000"),
+        _renewal=SimpleNamespace(rollout="", error=""),
         _drain=SimpleNamespace(is_done=False),
     )
     report = HostDaemon._report(daemon)
     assert report.cpus == os.cpu_count()
     assert 0 <= report.load1 < 10_000
+    assert (report.capacity, report.capacity_limit, report.capacity_reason) == (3, "MAX_BOTS", "MAX_BOTS is 3")

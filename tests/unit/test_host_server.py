@@ -9,9 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,8 +20,6 @@ from contract.messages import (
     AnyMessage,
     Assigned,
     Check,
-    Checked,
-    Hello,
     Leaving,
     Ping,
     Pong,
@@ -36,101 +32,12 @@ from contract.messages import (
     Turn,
     UserJoined,
     UserLeft,
-    parse_line,
 )
-from contract.procfs import start_ticks
 from orchestrator.host import server as module
-from orchestrator.host.agent import Agent
-from orchestrator.host.processes import ProcessId
-from orchestrator.host.server import HostServer
+from tests.support.host_line import Fixture, hello, serving, taken_up
 from tests.support.records import warm_id
 
 SPAWN = Spawn(session_id=warm_id(1), requested_at=1.0)
-
-
-class FakeAgents:
-    """Takes up whoever says hello first for a session, and notes what it is told."""
-
-    def __init__(self) -> None:
-        self.agents: dict[str, Agent] = {}
-        self.news: list[object] = []
-
-    def __len__(self) -> int:
-        return len(self.agents)
-
-    async def spawn(self, request: Spawn) -> Spawned:
-        return Spawned(ok=True, pid=1, startup_s=0.1)
-
-    async def check(self) -> list[str]:
-        return []
-
-    def hello(self, hello: Hello, writer: asyncio.StreamWriter) -> Agent | None:
-        process = ProcessId(hello.pid, hello.start_ticks)
-        agent = self.agents.setdefault(hello.session_id, Agent(hello.session_id, process, None, 1.0))
-        if agent.process != process:
-            return None
-        agent.attach(hello, writer)
-        return agent
-
-    def user_joined(self, agent: Agent) -> None:
-        self.news.append("joined")
-
-    def user_left(self, agent: Agent) -> None:
-        self.news.append("left")
-
-    def turn(self, agent: Agent, turn: Turn) -> None:
-        self.news.append(turn.text)
-
-
-class Line:
-    """A client's connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, message: AnyMessage | bytes) -> None:
-        self.writer.write(message if isinstance(message, bytes) else message.to_line())
-
-    async def receive(self) -> AnyMessage | None:
-        """The next message; None at the end of the line."""
-        async with asyncio.timeout(20):
-            line = await self.reader.readline()
-        return parse_line(line) if line else None
-
-    async def closed(self) -> bool:
-        with contextlib.suppress(ConnectionResetError):
-            return await self.receive() is None
-        return True
-
-
-class Fixture:
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "host.sock"
-        self.agents = FakeAgents()
-        self.retired = 0
-        self.server = HostServer(self.path, self.agents, self._retire)  # type: ignore[arg-type]
-
-    def _retire(self) -> None:
-        self.retired += 1
-
-    @asynccontextmanager
-    async def line(self) -> AsyncIterator[Line]:
-        reader, writer = await asyncio.open_unix_connection(str(self.path), limit=MAX_MESSAGE_BYTES)
-        try:
-            yield Line(reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    async def ask(self, message: AnyMessage | bytes) -> AnyMessage | None:
-        async with self.line() as line:
-            line.send(message)
-            return await line.receive()
-
-    async def still_serves(self) -> None:
-        assert await self.ask(Check()) == Checked(agents=len(self.agents), ended=[])
 
 
 @pytest.fixture
@@ -144,42 +51,6 @@ def folder() -> Iterator[Path]:
 async def host(folder: Path) -> AsyncIterator[Fixture]:
     async with serving(folder) as host:
         yield host
-
-
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Fixture]:
-    host = Fixture(folder)
-    await host.server.start()
-    try:
-        yield host
-        await host.still_serves()
-    finally:
-        await host.server.stop()
-        assert not host.path.exists()
-        await drained()
-
-
-async def drained() -> None:
-    """Until the server's own tasks have seen their lines close."""
-    async with asyncio.timeout(20):
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            serves = [task for task in others if "_serve" in repr(task.get_coro())]
-            if not serves:
-                return
-            await asyncio.sleep(0)
-
-
-def hello(session_id: str = warm_id(1), **fields: Any) -> Hello:
-    pid = os.getpid()
-    own = {"pid": pid, "start_ticks": start_ticks(pid), "phase": "ready", "created_at": 1.0} | fields
-    return Hello(session_id=session_id, **own)
-
-
-async def taken_up(host: Fixture, session_id: str = warm_id(1)) -> Agent:
-    async with asyncio.timeout(20):
-        while session_id not in host.agents.agents or host.agents.agents[session_id].writer is None:
-            await asyncio.sleep(0)
-    return host.agents.agents[session_id]
 
 
 async def test_only_the_owner_may_connect(host: Fixture) -> None:
@@ -367,3 +238,15 @@ def test_no_bytes_stop_the_server(lines: list[bytes], ended: bool) -> None:
         asyncio.run(send_them(folder))
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("request_", [SPAWN, Check(), Retire()], ids=["spawn", "check", "retire"])
+async def test_what_an_agent_asks_is_refused(host: Fixture, request_: AnyMessage) -> None:
+    host.strangers.all = True
+    async with host.line() as line:
+        line.send(request_)
+        refused = await line.receive()
+    assert isinstance(refused, Refused)
+    assert refused.reason == f"{request_.type} is not for agents to ask"  # type: ignore[attr-defined]
+    assert host.retired == 0
+    host.strangers.all = False

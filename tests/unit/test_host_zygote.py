@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ COMMON = """
 import argparse, json, os, socket, sys, time
 options = argparse.ArgumentParser()
 options.add_argument("--fd", type=int)
+options.add_argument("--home")
 options.add_argument("--agent")
 host = socket.socket(fileno=options.parse_args().fd)
 def say(**message):
@@ -45,10 +47,18 @@ READY = 'say(type="zygote_ready", pid=os.getpid(), preload_s=0.0)\n'
 
 
 class Running:
-    def __init__(self, zygote: Zygote) -> None:
+    def __init__(self, zygote: Zygote, command: ZygoteCommand, folder: Path) -> None:
         self.zygote = zygote
+        self.command = command
+        self.folder = folder
         self.exits: list[tuple[int, int]] = []
         self.ready = 0
+
+    async def renew(self, program: str, timeout_s: float = LONG_S) -> None:
+        """Put a zygote with this program in the place of the one that runs."""
+        name = f"fake_zygote_{self.ready}"
+        (self.folder / f"{name}.py").write_text(COMMON + textwrap.dedent(program))
+        await self.zygote.renew(replace(self.command, module=name), timeout_s)
 
 
 @pytest.fixture
@@ -62,12 +72,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], obje
     async def running(program: str) -> AsyncIterator[Running]:
         (tmp_path / "fake_zygote.py").write_text(COMMON + textwrap.dedent(program))
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        command = ZygoteCommand("fake_zygote", "agent.assistant:assistant", environment)
+        command = ZygoteCommand("fake_zygote", "agent.assistant:assistant", environment, home="h")
 
         def on_ready() -> None:
             state.ready += 1
 
-        state = Running(Zygote(command, lambda pid, status: state.exits.append((pid, status)), on_ready))
+        zygote = Zygote(command, lambda pid, status: state.exits.append((pid, status)), on_ready)
+        state = Running(zygote, command, tmp_path)
         task = asyncio.create_task(state.zygote.run())
         try:
             yield state
@@ -81,7 +92,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], obje
 
 def request(number: int = 1) -> Fork:
     return Fork(
-        session_id=warm_id(number), requested_at=1.0, livekit_url="ws://127.0.0.1:1", token="t",
+        session_id=warm_id(number), requested_at=1.0, livekit_url="ws://127.0.0.1:1",
         host_socket="s", log_path="l", last_word_path="w", limits=AgentLimits(),
     )  # fmt: skip
 
@@ -100,20 +111,22 @@ def lives(folder: Path) -> int:
 async def test_a_fork_is_answered_also_when_it_was_asked_before_the_zygote_was_ready(run) -> None:
     program = READY + 'for r in requests(): say(type="forked", session_id=r["session_id"], pid=7, start_ticks=8)\n'
     async with run(program) as state:
-        forked = await state.zygote.fork(request(), LONG_S)
+        forked, generation = await state.zygote.fork(request(), LONG_S)
         assert (forked.pid, forked.start_ticks) == (7, 8)
+        assert generation == state.zygote.generation != ""
         assert state.zygote.status == "ready"
         assert state.ready == 1
 
 
 async def test_the_time_that_the_zygote_took_to_load_is_not_the_agents(run) -> None:
     program = READY + (
-        'for r in requests(): say(type="forked", session_id=r["session_id"], pid=int(r["requested_at"]))\n'
+        "for r in requests():\n"
+        '    say(type="forked", session_id=r["session_id"], pid=7, start_ticks=int(r["requested_at"]))\n'
     )
     async with run(program) as state:
         asked_long_ago = request()
         assert asked_long_ago.requested_at == 1.0
-        assert (await state.zygote.fork(asked_long_ago, LONG_S)).pid > 1_700_000_000
+        assert (await state.zygote.fork(asked_long_ago, LONG_S))[0].start_ticks > 1_700_000_000
 
 
 async def test_forks_asked_for_at_once_are_each_answered(run) -> None:
@@ -122,7 +135,7 @@ async def test_forks_asked_for_at_once_are_each_answered(run) -> None:
     )
     async with run(program) as state:
         forked = await asyncio.gather(*(state.zygote.fork(request(n), LONG_S) for n in range(1, 20)))
-        assert [f.pid for f in forked] == list(range(1, 20))
+        assert [f.pid for f, _ in forked] == list(range(1, 20))
         assert state.zygote._forks == {}
 
 
@@ -145,7 +158,7 @@ async def test_what_was_mended_works_again(run) -> None:
     )
     async with run(program) as state:
         await until(lambda: state.zygote.status == "ready")
-        assert (await state.zygote.fork(request(), LONG_S)).pid == 7
+        assert (await state.zygote.fork(request(), LONG_S))[0].pid == 7
 
 
 async def test_one_that_dies_before_it_is_ready_is_said_too(run) -> None:
@@ -165,7 +178,7 @@ async def test_a_zygote_that_dies_in_the_middle_of_a_fork_is_started_again(run) 
     async with run(program) as state:
         with pytest.raises(ZygoteUnavailableError, match="died"):
             await state.zygote.fork(request(), LONG_S)
-        assert (await state.zygote.fork(request(), LONG_S)).pid == 7
+        assert (await state.zygote.fork(request(), LONG_S))[0].pid == 7
         assert state.ready == 2
 
 
@@ -187,13 +200,13 @@ async def test_a_zygote_that_speaks_nonsense_is_replaced(run, nonsense: str) -> 
     )
     async with run(program) as state:
         await until(lambda: state.ready == 2)
-        assert (await state.zygote.fork(request(), LONG_S)).pid == 7
+        assert (await state.zygote.fork(request(), LONG_S))[0].pid == 7
 
 
 async def test_a_message_that_is_none_of_its_own_is_passed_over(run) -> None:
     program = READY + 'say(type="check")\nfor r in requests(): say(type="forked", session_id=r["session_id"], pid=7)\n'
     async with run(program) as state:
-        assert (await state.zygote.fork(request(), LONG_S)).pid == 7
+        assert (await state.zygote.fork(request(), LONG_S))[0].pid == 7
         assert state.ready == 1
 
 
@@ -239,7 +252,7 @@ async def test_two_answers_to_two_askers_of_one_session_leave_one_agent(run) -> 
         waiting = asyncio.create_task(state.zygote.fork(request(), LONG_S))
         await until(lambda: state.ready)
         Path("go").touch()
-        forked = await waiting
+        forked, _ = await waiting
         await until(lambda: state.exits)
         assert forked.pid is not None
         assert state.exits[0][0] != forked.pid
@@ -260,3 +273,72 @@ async def test_the_zygote_goes_with_its_host(run, tmp_path: Path) -> None:
             return True
 
     wait_until(is_gone, what="it is gone")
+
+
+# --- another one takes over ----------------------------------------------------------------------------
+
+
+def forks_as(pid: int) -> str:
+    return READY + f'for r in requests(): say(type="forked", session_id=r["session_id"], pid={pid}, start_ticks=8)\n'
+
+
+async def test_another_zygote_takes_over_without_a_pause(run, tmp_path: Path) -> None:
+    async with run(forks_as(7)) as state:
+        forked, first = await state.zygote.fork(request(1), LONG_S)
+        assert forked.pid == 7
+        await state.renew(forks_as(8))
+        forked, second = await state.zygote.fork(request(2), LONG_S)
+        assert forked.pid == 8
+        assert (second, state.zygote.status) == (state.zygote.generation, "ready")
+        assert second != first
+        assert lives(tmp_path) == 2, "no restart in between"
+
+
+async def test_what_cannot_be_loaded_changes_nothing(run) -> None:
+    async with run(forks_as(7)) as state:
+        _, first = await state.zygote.fork(request(1), LONG_S)
+        with pytest.raises(ZygoteUnavailableError, match="no such thing"):
+            await state.renew('say(type="zygote_failed", reason="ModuleNotFoundError: no such thing"); sys.exit(1)\n')
+        with pytest.raises(ZygoteUnavailableError, match="died while it loaded"):
+            await state.renew("sys.exit(1)\n")
+        with pytest.raises(ZygoteUnavailableError, match="not loaded within"):
+            await state.renew("time.sleep(600)\n", 0.2)
+        with pytest.raises(ZygoteUnavailableError, match="nonsense"):
+            await state.renew('say(type="exited", pid=1, status=0)\n')
+        forked, generation = await state.zygote.fork(request(2), LONG_S)
+        assert (forked.pid, generation, state.ready) == (7, first, 1)
+
+
+async def test_forks_under_way_are_answered_before_another_one_takes_over(run, tmp_path: Path) -> None:
+    slow = READY + (
+        "for r in requests():\n"
+        '    while not os.path.exists("go"): time.sleep(0.01)\n'
+        '    say(type="forked", session_id=r["session_id"], pid=7, start_ticks=8)\n'
+    )
+    async with run(slow) as state:
+        under_way = asyncio.create_task(state.zygote.fork(request(1), LONG_S))
+        await until(lambda: state.zygote._forks)
+        renewing = asyncio.create_task(state.renew(forks_as(8)))
+        await until(lambda: not state.zygote._ready.is_set())
+        asked_meanwhile = asyncio.create_task(state.zygote.fork(request(2), LONG_S))
+        (tmp_path / "go").touch()
+        assert (await under_way)[0].pid == 7
+        await renewing
+        assert (await asked_meanwhile)[0].pid == 8
+
+
+async def test_another_zygote_mends_one_that_could_not_be_loaded(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESTART_S", (3600.0,))
+    async with run('say(type="zygote_failed", reason="broken"); sys.exit(1)\n') as state:
+        await until(lambda: state.zygote.status == "failed: broken" and state.zygote._current is None)
+        await state.renew(forks_as(8))
+        await until(lambda: state.zygote.status == "ready")
+        assert (await state.zygote.fork(request(1), LONG_S))[0].pid == 8
+
+
+async def test_one_that_took_over_and_dies_is_started_again(run, tmp_path: Path) -> None:
+    async with run(forks_as(7)) as state:
+        await until(lambda: state.ready == 1)
+        await state.renew(READY + "if life < 3: sys.exit(1)\n" + forks_as(8).partition("\n")[2])
+        await until(lambda: state.ready == 3)
+        assert (await state.zygote.fork(request(1), LONG_S))[0].pid == 8

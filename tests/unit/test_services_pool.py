@@ -7,17 +7,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from contract import keys
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain import pool
+from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.records import Limits
 from orchestrator.services.pool import KeepPool, ReapAges
 from tests.support.fakes import FakeTaskQueue, fake_client
 from tests.support.invariants import check_everything
-from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, start_request, warm, warm_id
+from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, identity, start_request, warm, warm_id
 
 S = SessionState
 NEVER = ReapAges(assign_lease_s=3600, inactive_s=3600, warm_max_age_s=3600, record_s=86_400)
@@ -151,15 +153,41 @@ async def test_a_smaller_pool(scene: Scene) -> None:
 @pytest.mark.parametrize("size", [0, 10])
 async def test_sizes_up_to_the_most(scene: Scene, size: int) -> None:
     await scene.pool().resize(size)
-    assert await scene.store.target(3) == size
+    assert (await scene.store.counts(3)).floor == size
 
 
 @pytest.mark.parametrize("size", [-1, 11])
 async def test_sizes_beyond(scene: Scene, size: int) -> None:
     with pytest.raises(InvalidRequestError, match=r"size.*MAX_BOTS \(10\)"):
         await scene.pool().resize(size)
-    assert await scene.store.target(3) == 3
+    assert (await scene.store.counts(3)).floor == 3
     assert scene.queue.refills == 0
+
+
+async def test_arrivals_raise_the_target_and_it_stays_for_the_delay(scene: Scene) -> None:
+    limits = replace(LIMITS, max_agents=100, spawn_concurrency=50)
+    for number in range(1, 31):  # thirty starts in a minute, each agent taking four seconds: two on their way
+        await scene.store.reserve_cold(start_request(), cold_id(number), "t", limits)
+        await scene.store.record_agent(agent_record(cold_id(number), who=identity(pid=number), startup_s=4.0))
+    demand = DemandPolicy(cap=20, delay_s=300)
+    raised = KeepPool(scene.store, scene.hosts, scene.queue, limits, NEVER, default_target=3, demand=demand)
+    actions = await raised.refill()
+    assert len(actions) in {6, 7}, "1 + the 99 % quantile of Poisson(1.7 to 2.0)"
+    assert set(actions) == {pool.SpawnWarm()}
+    await scene.client.delete(keys.POOL_ARRIVALS)
+    assert await raised.refill() == [], "nobody comes any more, and it stands"
+    await scene.client.delete(keys.POOL_DEMAND)
+    for session_id, _ in scene.queue.spawned:
+        await scene.store.record_agent(agent_record(session_id))
+    assert await raised.refill() == [pool.Retire(len(actions) - 3)]
+    assert await scene.client.get(keys.POOL_AIM) == "3"
+
+
+async def test_without_a_cap_the_floor_alone_counts(scene: Scene) -> None:
+    for number in range(1, 6):
+        await scene.store.reserve_cold(start_request(), cold_id(number), "t", LIMITS)
+        await scene.store.record_agent(agent_record(cold_id(number), who=identity(pid=number), startup_s=40.0))
+    assert await scene.pool(target=0).refill() == []
 
 
 async def test_one_trigger_while_a_refill_is_on_its_way(scene: Scene) -> None:

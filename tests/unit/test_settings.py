@@ -77,6 +77,12 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.agent_limits.reconnect_grace_s == 0
 
 
+@pytest.mark.parametrize(("cap", "most"), [("", 25), ("0", 0), ("50", 50)])
+def test_how_far_arrivals_raise_the_pool(monkeypatch: pytest.MonkeyPatch, cap: str, most: int) -> None:
+    monkeypatch.setenv("POOL_CAP", cap)
+    assert load_settings().most_by_demand == most
+
+
 def test_host_id_comes_before_the_replica_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAILWAY_REPLICA_ID", "replica-1")
     monkeypatch.setenv("HOST_ID", "mine")
@@ -100,11 +106,26 @@ WRONG = [
     ("MAX_BOTS", "1.5"),
     ("PREWARM_POOL_SIZE", "-1"),
     ("PREWARM_POOL_SIZE", "51"),
+    ("POOL_CAP", "-1"),
+    ("POOL_CAP", "51"),
+    ("POOL_SCALE_DOWN_S", "-1"),
+    ("POOL_SCALE_DOWN_S", "3601"),
     ("MAX_QUEUE", "-1"),
     ("SPAWN_CONCURRENCY", "0"),
     ("SPAWN_CONCURRENCY", "65"),
     ("SPAWN_TIMEOUT_S", "0"),
     ("SPAWN_TIMEOUT_S", "61"),
+    ("AGENT_ENV", "LIVEKIT_API_SECRET"),
+    ("AGENT_ENV", "OPENAI_*,jwt_secret"),
+    ("AGENT_ENV", "A B"),
+    ("AGENT_MEMORY_MB", "255"),
+    ("AGENT_OPEN_FILES", "63"),
+    ("AGENT_PROCESSES", "0"),
+    ("AGENT_NICE", "-1"),
+    ("AGENT_NICE", "20"),
+    ("SPAWN_BREAKER_FAILURES", "0"),
+    ("SPAWN_BREAKER_MAX_OPEN_S", "0"),
+    ("SPAWN_BREAKER_MAX_OPEN_S", "201"),
     ("WARM_MAX_AGE_S", "0"),
     ("WARM_MAX_AGE_S", "700000"),
     ("ASSIGN_LEASE_S", "0"),
@@ -134,6 +155,9 @@ WRONG = [
     ("ZYGOTE_MODULE", "../zygote"),
     ("HOST_LEASE_S", "0"),
     ("HOST_LEASE_S", "1.9"),
+    ("HOST_LOST_S", "0"),
+    ("HOST_LOST_S", "4.9"),
+    ("MAX_REPLACEMENTS", "-1"),
     ("HEARTBEAT_S", "0"),
     ("HEARTBEAT_S", "3"),
     ("RECONCILE_S", "0"),
@@ -219,14 +243,18 @@ def test_secrets_are_not_shown() -> None:
     assert "s" * 32 not in repr(load_settings())
 
 
-def test_agents_inherit_none_of_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agents_inherit_what_they_need_and_nothing_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "JWT_SECRET")
-    for name in secrets:
+    given = ("GROQ_API_KEY", "AGENT_TONE", "LC_TIME", "https_proxy", "SSL_CERT_FILE", "PYTHONPATH", "TZ")
+    for name in (*secrets, *given, "DATABASE_URL", "OPENAI_API_KEY", "OPENAI_ORG"):
         monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("GROQ_API_KEY", "needed")
     inherited = agent_environment()
-    assert not set(secrets) & set(inherited)
-    assert inherited["GROQ_API_KEY"] == "needed"
+    assert set(given) | {"PATH"} <= set(inherited)
+    assert not {*secrets, "DATABASE_URL", "OPENAI_API_KEY"} & set(inherited)
+    assert {"OPENAI_API_KEY", "OPENAI_ORG"} <= set(agent_environment(("OPENAI_*",)))
+    everything = agent_environment(("*",))
+    assert "DATABASE_URL" in everything
+    assert not set(secrets) & set(everything), "none of ours, whatever was asked for"
 
 
 def test_a_home_whose_socket_has_no_room_is_named() -> None:

@@ -84,6 +84,7 @@ test("signed in: the screen; signed out: the token is gone", async () => {
   scene();
   await signIn(" right ");
   expect(await screen.findByText("Healthy")).toBeTruthy();
+  expect(screen.getByTestId("pool-reason").textContent).toBe("floor 3; 2.0 starts a minute need no more");
   expect(rememberedToken()).toBe("right");
   fireEvent.click(screen.getByRole("button", { name: "Sign out" }));
   expect(rememberedToken()).toBeNull();

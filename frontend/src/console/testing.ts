@@ -14,12 +14,22 @@ export const SESSION: Session = {
   endedAt: null,
   endReason: null,
   queuePosition: null,
+  replacements: 0,
   error: null,
   host: "voice-1",
   agentPid: 42,
 };
 
-export const POOL: Pool = { target: 3, ready: 3, starting: 0, converged: true, waiting: 0, max: 50 };
+export const POOL: Pool = {
+  target: 3,
+  floor: 3,
+  reason: "floor 3; 2.0 starts a minute need no more",
+  ready: 3,
+  starting: 0,
+  converged: true,
+  waiting: 0,
+  max: 50,
+};
 
 export const HOST: Host = {
   host: "voice-1",
@@ -30,6 +40,8 @@ export const HOST: Host = {
   agents: 5,
   warm: 3,
   capacity: 25,
+  capacityLimit: "memory",
+  capacityReason: "memory: 1512 MiB available, 512 MiB in reserve, 40 MiB for an agent in a call",
   memoryTotalBytes: 1_000,
   memoryAvailableBytes: 400,
   agentPrivateBytes: 20,

@@ -42,6 +42,8 @@ export interface Session {
   estimatedWaitMs?: number | null;
   /** "code: words" */
   error: string | null;
+  /** Agents that died in this call and were replaced. */
+  replacements: number;
   /** For the admin only. */
   host?: string | null;
   agentPid?: number | null;

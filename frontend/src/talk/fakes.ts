@@ -36,6 +36,7 @@ export function sessionIs(status: Session["status"], more: Partial<Session> = {}
     endedAt: null,
     endReason: null,
     queuePosition: null,
+    replacements: 0,
     error: null,
     ...more,
   };

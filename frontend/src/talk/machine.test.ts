@@ -21,6 +21,7 @@ function session(status: SessionStatus, more: Partial<Session> = {}): Session {
     endedAt: null,
     endReason: null,
     queuePosition: null,
+    replacements: 0,
     error: null,
     ...more,
   };
@@ -408,6 +409,19 @@ describe("an agent that goes", () => {
     const speaking = playFrom(state, { type: "agentState", state: "speaking" }).state;
     expect(speaking.mended).toBe("replaced");
     expect(playFrom(speaking, { type: "agentState", state: "listening" }).state.mended).toBeNull();
+  });
+
+  it("is replaced before it is missed: its session says so", () => {
+    const seenBefore = playFrom(play(...CALL).state, seen("active")).state;
+    const { state, actions } = playFrom(seenBefore, seen("active", { replacements: 1 }));
+    expect(state).toMatchObject({ phase: "live", mended: "replaced" });
+    expect(names(actions)).toEqual(["divide"]);
+    expect(names(playFrom(state, seen("active", { replacements: 1 })).actions)).toEqual([]);
+  });
+
+  it("was replaced before this page came: that is no news", () => {
+    const { state } = play({ type: "resume", sessionId: ID }, seen("active", { replacements: 2 }));
+    expect(state.mended).toBeNull();
   });
 
   it("that nobody replaces is a failure, after a long time", () => {

@@ -167,7 +167,7 @@ function sessionSeen(state: CallState, session: Session): Step {
       return waiting(state, session);
     case "ready":
     case "active":
-      return agentReady({ ...state, served: session.status === "active" || state.served, queue: null });
+      return inCall(state, session);
     case "ended":
       return over({ ...state, phase: "ended", endReason: session.endReason ?? "unknown" });
     case "failed":
@@ -180,6 +180,16 @@ function waiting(state: CallState, session: Session): Step {
   if (state.phase === "queued") return [{ ...state, queue }, []];
   if (state.phase !== "resuming") return stay(state);
   return [{ ...state, phase: "queued", queue }, took(session.sessionId)];
+}
+
+/** Its agent may have been replaced since it was last seen, quicker than its absence would be noticed. */
+function inCall(state: CallState, session: Session): Step {
+  const { replacements, status } = session;
+  const replaced = state.replacements !== null && replacements > state.replacements;
+  const mended = replaced ? "replaced" : state.mended;
+  const served = status === "active" || state.served;
+  const [next, actions] = agentReady({ ...state, served, queue: null, replacements, mended });
+  return replaced ? [next, [{ do: "divide" }, ...actions]] : [next, actions];
 }
 
 function agentReady(state: CallState): Step {

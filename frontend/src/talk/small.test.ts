@@ -116,6 +116,7 @@ describe("words", () => {
   it("promise to ask again only while it is asked again", () => {
     for (const code of [
       "at_capacity",
+      "agents_unavailable",
       "rate_limited",
       "store_unavailable",
       "livekit_unavailable",

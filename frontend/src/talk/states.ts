@@ -48,6 +48,8 @@ export interface CallState {
   failingSinceMs: number | null;
   /** Sessions started in the place of one that failed. */
   restarts: number;
+  /** Agents of this session that were replaced, as last seen. */
+  replacements: number | null;
   retryAtMs: number | null;
   failure: Failure | null;
   endReason: string | null;
@@ -112,6 +114,7 @@ export const INITIAL: CallState = {
   attempt: 0,
   failingSinceMs: null,
   restarts: 0,
+  replacements: null,
   retryAtMs: null,
   failure: null,
   endReason: null,

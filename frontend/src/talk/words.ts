@@ -33,6 +33,7 @@ export function stateWords(call: CallState): string {
 /** What passes. What comes next depends on whether it is still asked again (`failureWords`). */
 const PASSING: Record<string, Words> = {
   at_capacity: { title: "Every agent is busy", text: "" },
+  agents_unavailable: { title: "No agent can be started just now", text: "" },
   rate_limited: { title: "That was a little fast", text: "You started several calls in a short time." },
   store_unavailable: { title: "Our session store is away", text: "Nothing is lost." },
   livekit_unavailable: { title: "The voice server is away", text: "" },

@@ -1,6 +1,6 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, and OWNED_S.
+-- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S and ARRIVAL_SLOTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
@@ -25,10 +25,15 @@ local function push(list, value, most)
   if redis.call('LPUSH', list, value) > most then redis.call('LTRIM', list, 0, most - 1) end
 end
 
+-- The greatest fence so far; what cannot be one, whoever wrote it, is none.
+local function last_fence()
+  local last = tonumber(redis.call('GET', STATS_FENCE)) or 0
+  return last < 2^53 and last or 0
+end
+
 -- Greater than every fence before, also when Redis came back from an append-only file that lacks its last second.
 local function next_fence()
-  local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
-  local fence = string.format('%.0f', math.max(last + 1, TIME[1] * 1000000 + TIME[2]))
+  local fence = string.format('%.0f', math.max(last_fence() + 1, TIME[1] * 1000000 + TIME[2]))
   redis.call('SET', STATS_FENCE, fence)
   return fence
 end
@@ -57,7 +62,7 @@ end
 -- A warm agent's lease is its host's: it is handed out only while that is fresh.
 local function lease_is_fresh(host)
   local lease = redis.call('HMGET', host_key(host), 'leaseUntil', 'draining')
-  return lease[1] and tonumber(lease[1]) > NOW and lease[2] ~= '1'
+  return (tonumber(lease[1]) or 0) > NOW and lease[2] ~= '1'
 end
 
 local function drains(host)
@@ -74,13 +79,73 @@ local function all_drain(hosts)
   return one
 end
 
+-- How many agents a host can have, as it said last; nil where it says nothing, or what cannot be.
+local function capacity_of(host)
+  local capacity = tonumber(redis.call('HGET', host_key(host), 'capacity') or '')
+  if capacity and capacity >= 0 and capacity < 1000000 then return capacity end
+end
+
+-- Whether a host has as many agents as it can have, as it measured.
+local function is_full(host)
+  local capacity = capacity_of(host)
+  return capacity ~= nil and redis.call('SCARD', host_sessions_key(host)) >= capacity
+end
+
+-- Agents that the hosts which take spawns can still take, as each measured with its last heartbeat; spawns under way are
+-- not taken off. nil where it is not known: none is alive (one that restarts is waited for), or one does not say.
+local function hosts_room(hosts)
+  local room = nil
+  for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
+    if lease_is_fresh(host) then
+      local capacity = capacity_of(host)
+      if not capacity then return nil end
+      room = (room or 0) + math.max(0, capacity - redis.call('SCARD', host_sessions_key(host)))
+    end
+  end
+  return room
+end
+
 local function refill_is_due()
   return redis.call('SET', REFILL_PENDING, '1', 'NX', 'PX', 1000) and '1' or '0'
 end
 
+-- Those that are, and those under way. A session whose agent is being replaced keeps the place that it has among the
+-- assigned or active ones, so the spawns under way for new sessions are counted by the state of these.
 local function agents()
   return redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
-    + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', POOL_SPAWNING)
+    + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', BY_STATE.starting) - redis.call('ZCARD', POOL_WAITING)
+end
+
+-- Whether one more agent may be started.
+local function has_room(hosts, most_agents)
+  if all_drain(hosts) or agents() >= most_agents then return false end
+  local room = hosts_room(hosts)
+  return not room or redis.call('ZCARD', POOL_SPAWNING) < room
+end
+
+-- The agent of a session, one process named for ever, as one text; '' while it has none.
+local function agent_of(key)
+  local a = redis.call('HMGET', key, 'host', 'bootId', 'agentPid', 'agentTicks')
+  return a[3] and table.concat(a, ' ') or ''
+end
+
+local function was_replaced(key, agent)
+  local before = redis.call('HGET', key, 'replaced')
+  return before and string.find(',' .. before .. ',', ',' .. agent .. ',', 1, true) ~= nil
+end
+
+-- Whether a session still needs that an agent is started: its first one, or another one in a call.
+local function lacks_agent(key)
+  local s = redis.call('HMGET', key, 'status', 'agentPid')
+  return s[1] == 'starting' or ((s[1] == 'assigned' or s[1] == 'active') and not s[2])
+end
+
+-- Has a user's session wait in the place that it would have had from the beginning.
+local function hold_in_place(key, id)
+  redis.call('HDEL', key, 'spawnTask')
+  redis.call('ZREM', POOL_SPAWNING, id)
+  redis.call('ZADD', POOL_WAITING, redis.call('HGET', key, 'createdAt') or NOW_TEXT, id)
+  changed(id)
 end
 
 -- Ends or fails a session in whatever live state it is in, and has its host end the agent.
@@ -102,6 +167,28 @@ local function finish(id, from, to, reason, code, record_s)
     tell(host, 'type', 'end', 'session', id, 'reason', reason)
   end
   return true, host
+end
+
+-- Takes the agent of an assigned or active session from it and has another one started in the same room; past the most
+-- replacements the session fails. Its fence grows, so that the agent before is refused wherever it may still live.
+local function replace(id, from, reason, code, most, begin_s, record_s, counters)
+  local key = session_key(id)
+  local s = redis.call('HMGET', key, 'replacements', 'replaced', 'host')
+  local before = tonumber(s[1]) or 0
+  if before >= most then
+    if before > 0 then reason = reason .. '; its agent was replaced ' .. before .. ' times before' end
+    finish(id, from, 'failed', reason, code, record_s)
+    return false
+  end
+  local agent = agent_of(key)
+  redis.call('SREM', host_sessions_key(s[3]), id)
+  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask', 'spawnHost')
+  redis.call('HSET', key, 'replacements', before + 1, 'replacedAt', NOW_TEXT, 'attempts', 0, 'fence', next_fence(),
+    'replaced', s[2] and s[2] .. ',' .. agent or agent)
+  redis.call('ZADD', POOL_SPAWNING, NOW + begin_s, id)
+  redis.call('HINCRBY', counters, code, 1)
+  changed(id)
+  return true
 end
 
 -- What an earlier request with this key was answered; nil when there was none.

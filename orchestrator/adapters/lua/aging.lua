@@ -9,6 +9,6 @@ end
 local unclaimed = {}
 for _, id in ipairs(older(BY_STATE.assigned, ARGV[1])) do
   local token = redis.call('HGET', session_key(id), 'tokenAt')
-  if not token or tonumber(token) < NOW - tonumber(ARGV[1]) then table.insert(unclaimed, id) end
+  if (tonumber(token) or 0) < NOW - tonumber(ARGV[1]) then table.insert(unclaimed, id) end
 end
 return {unclaimed, older(BY_STATE.active, ARGV[2]), older(BY_STATE.ready, ARGV[3]), redis.call('SCARD', POOL_READY)}

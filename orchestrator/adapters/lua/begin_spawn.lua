@@ -1,12 +1,65 @@
 -- Counts one try of a spawn and gives it its deadline.
--- KEYS[18] session:<id>
--- ARGV     id, spawn deadline (s), host that is to start it
--- also     host:<id>
--- Returns  which try this is, from 1; 0 when the session needs no agent any more, or waits for capacity (and stays in
---          its place); -1 when that host drains
-local key, id, deadline_s = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2])
-if redis.call('HGET', key, 'status') ~= 'starting' or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
-if drains(ARGV[3]) then return -1 end
+-- KEYS[18] session:<id>  KEYS[19] hosts  KEYS[20] breaker:<name>
+-- ARGV     id, spawn deadline (s), host that is to start it, task or ''
+-- also     host:<id> and host:<id>:sessions of each host, session:<id> of each spawn under way
+-- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
+--          place), or another task is at it: queued twice, it might be spawned on two hosts at once; -1 when that host
+--          drains (but a call goes on there, where no other host could take it); -2 when it is full, -3 when the breaker does
+--          not let it begin (a call's is begun in spite of both); -4 when it is for the pool, and another host has fewer
+--          agents (-5 when it was passed on before, -6 when twice …)
+local key, id, deadline_s, host, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local FAILED_S = 30
+
+-- How many agents a host has, those that it is starting now included.
+local function load_of(name)
+  local count = redis.call('SCARD', host_sessions_key(name))
+  for _, other in ipairs(redis.call('ZRANGE', POOL_SPAWNING, 0, -1)) do
+    if other ~= id and redis.call('HGET', session_key(other), 'spawnHost') == name then count = count + 1 end
+  end
+  return count
+end
+
+-- Whether a spawn would go well there: else the host that has none because none starts there would be given all of them.
+local function is_fit(name)
+  local h = redis.call('HMGET', host_key(name), 'zygote', 'spawnFailedAt')
+  return lease_is_fresh(name) and h[1] == 'ready' and not is_full(name) and not (h[2] and NOW - tonumber(h[2]) < FAILED_S)
+end
+
+-- Whether another host is to start this one: nobody waits for it, and one has fewer agents. Returns how often it was passed
+-- on by now; 0 when it is not, for that ends some time: a host's worker may be away.
+local function times_passed_on()
+  if redis.call('SISMEMBER', POOL_WARMING, id) == 0 then return 0 end
+  local own, fit, fewer = load_of(host), 0, false
+  for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
+    if is_fit(name) then
+      fit = fit + 1
+      fewer = fewer or (name ~= host and load_of(name) < own)
+    end
+  end
+  if not fewer then return 0 end
+  local passed = redis.call('HINCRBY', key, 'passed', 1)
+  return passed <= 2 * fit + 3 and passed or 0
+end
+
+if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
+local due = redis.call('ZSCORE', POOL_SPAWNING, id)
+local holder = redis.call('HGET', key, 'spawnTask')
+if holder and holder ~= task and due and tonumber(due) > NOW then return 0 end
+if drains(host) and (redis.call('HGET', key, 'status') == 'starting' or not all_drain(KEYS[OWN + 2])) then return -1 end
+local is_starting = redis.call('HGET', key, 'status') == 'starting'
+if is_starting and is_full(host) then return -2 end
+if host ~= '' then
+  local before = redis.call('HMGET', key, 'attempts', 'spawnHost')
+  if (before[1] or '0') == '0' then
+    local passed = times_passed_on()
+    if passed > 0 then return -3 - passed end
+  elseif before[2] and redis.call('EXISTS', host_key(before[2])) == 1 then
+    redis.call('HSET', host_key(before[2]), 'spawnFailedAt', NOW_TEXT)
+  end
+end
+if is_starting and not take_try(KEYS[OWN + 3], id, deadline_s) then return -3 end
+if host ~= '' then redis.call('HSET', key, 'spawnHost', host) end
+if task ~= '' then redis.call('HSET', key, 'spawnTask', task) end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
 changed(id)
 return redis.call('HINCRBY', key, 'attempts', 1)

@@ -1,14 +1,14 @@
 -- Takes a waiting agent for a caller, at most one for a request key, and tells its host.
 -- The request counts against its rates here, where it is known that it did not come before.
 -- KEYS[18] idem:<digest>  KEYS[19] user:<owner>:sessions  KEYS[20] stats:vacancies
--- KEYS[21…] limit:<name>:<digest> of each rate
+-- KEYS[21] pool:arrivals  KEYS[22…] limit:<name>:<digest> of each rate
 -- ARGV     body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, reply id,
 --          most tries, request, then amount and window (s) of each rate
 -- also     session:<id> and host:<id> of the agent taken, host:<id>:commands
 -- Returns  {'claimed', id, fence, host, assigned at, refill due, quotas} | {'queued', id} | {'answered', json}
 --          | {'conflict'} | {'none', quotas} | {'crowded'} | {'limited', place of the rate, quotas}
 --          quotas: {remaining, reset (s), …} of each rate; empty where the request came again
-local idem, owned, vacancies = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
+local idem, owned, vacancies, arrivals = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
 local body, keep, user, name, assignment, owner = unpack(ARGV, 1, 6)
 local most_sessions, reply, tries, request = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9]), ARGV[10]
 
@@ -23,6 +23,8 @@ if before and before[1] == 'warm' then
   local id = before[2]
   local s = redis.call('HMGET', session_key(id), 'fence', 'host', 'assignedAt', 'status')
   if s[4] == 'assigned' or s[4] == 'active' then
+    -- Its agent died and is being replaced: the caller waits for that as for any other.
+    if not s[2] then return {'queued', id} end
     assign(id, s[2], s[1])
     return {'claimed', id, s[1], s[2], s[3], '1', {}}
   end
@@ -33,7 +35,7 @@ elseif before and before[1] ~= 'none' then
 end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
-local quotas, used_up = count_start(request, OWN + 4, {unpack(ARGV, 11)})
+local quotas, used_up = count_start(request, OWN + 5, {unpack(ARGV, 11)})
 if used_up then return {'limited', used_up, quotas} end
 
 for _ = 1, tries do
@@ -49,6 +51,7 @@ for _ = 1, tries do
     note_owner(owned, owner, most_sessions, id)
     redis.call('INCR', STATS_ASSIGNED)
     push(vacancies, NOW_TEXT, 500)
+    note_arrival(arrivals)
     redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'warm')
     redis.call('EXPIRE', idem, keep)
     assign(id, s[2], fence)

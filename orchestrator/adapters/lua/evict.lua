@@ -3,9 +3,11 @@
 -- ARGV     id, fence, reason, record (s)
 -- Returns  1, or 0 when the session has moved on since that claim
 local id, fence, reason, record_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local s = redis.call('HMGET', KEYS[OWN + 1], 'status', 'fence')
+local s = redis.call('HMGET', KEYS[OWN + 1], 'status', 'fence', 'replacements')
 if redis.call('HGET', KEYS[OWN + 2], 'session') == id then redis.call('HDEL', KEYS[OWN + 2], 'session', 'kind') end
-if s[1] ~= 'assigned' or s[2] ~= fence then return 0 end
+-- Its agent may have died and be replaced since the claim, which raised the fence: nobody waits for that session.
+local same = s[2] == fence or (s[3] and (tonumber(s[2]) or 0) > tonumber(fence))
+if s[1] ~= 'assigned' or not same then return 0 end
 redis.call('INCR', STATS_DEAD_CLAIMS)
 finish(id, 'assigned', 'failed', reason, 'agent_unresponsive', record_s)
 return 1

@@ -4,7 +4,8 @@
 -- Returns  {id, user, place from 1, waits since, …}
 local most, rows = tonumber(ARGV[1]), {}
 local function add(id, place)
-  local s = redis.call('HMGET', session_key(id), 'userId', 'createdAt')
+  local s = redis.call('HMGET', session_key(id), 'userId', 'createdAt', 'status')
+  if s[3] ~= 'starting' then return end -- in a call, and about to go on with another agent
   for _, value in ipairs({id, s[1] or '', tostring(place), s[2] or NOW_TEXT}) do table.insert(rows, value) end
 end
 local spawning = redis.call('ZRANGE', POOL_SPAWNING, 0, -1)

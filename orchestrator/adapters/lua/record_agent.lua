@@ -1,22 +1,26 @@
 -- Brings the store in line with a living agent: newly ready, changed, or seen again after an outage.
--- An agent serves one user only, so an assignment that it already has always stands.
+-- An agent serves one user only, so an assignment that it already has always stands. One whose predecessor died is given
+-- that one's; the predecessor, and whoever else is not the session's agent, is refused.
 -- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions  KEYS[20] stats:vacancies  KEYS[21] stats:refillRecent
 -- ARGV     id, host, boot id, pid, start ticks, the agent's state, created at, startup (s or ''), assignment (JSON or ''),
---          fence, user id, user name, histogram bounds (comma separated)
--- Returns  {accepted, fence, assignment}; the last two are '' unless the host must assign it
+--          fence, user id, user name, histogram bounds (comma separated), '1' when it was started for a call,
+--          generation
+-- also     host:<id>:sessions of the agent's predecessor
+-- Returns  {accepted, fence, assignment, replaces}; the last three are '' unless the host must assign it
 local key, mine, vacancies, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
 local id, host, boot, pid, ticks, state, created, startup, assignment, fence, user, name, bounds = unpack(ARGV, 1, 13)
+local for_call = ARGV[14] == '1'
 
 local function know_agent()
   redis.call('HSET', key, 'host', host, 'bootId', boot, 'agentPid', pid, 'agentTicks', ticks)
   if startup ~= '' then redis.call('HSET', key, 'startupTime', startup) end
+  if ARGV[15] ~= '' then redis.call('HSET', key, 'generation', ARGV[15]) end
   redis.call('SADD', mine, id)
 end
 
 local function know_claim()
   redis.call('HSET', key, 'fence', fence, 'userId', user, 'userName', name, 'assignment', assignment)
-  local last = tonumber(redis.call('GET', STATS_FENCE) or '0')
-  if tonumber(fence) > last then redis.call('SET', STATS_FENCE, fence) end
+  if tonumber(fence) > last_fence() then redis.call('SET', STATS_FENCE, fence) end
   changed(id)
 end
 
@@ -52,14 +56,35 @@ local function write_anew()
   changed(id)
 end
 
-local s = redis.call('HMGET', key, 'status', 'host', 'bootId', 'agentPid', 'agentTicks', 'userId', 'fence', 'assignment')
-local status = s[1]
-if not status then
+local s = redis.call('HMGET', key, 'status', 'host', 'replacements', 'userId', 'fence', 'assignment')
+local status, user_id, known_fence, settings = s[1], s[4], s[5], s[6]
+local replaces = s[3] and '1' or ''
+local refused, accepted = {'0', '', '', ''}, {'1', '', '', ''}
+-- What has no state, or none that there is, is as if it were not there: the agents are the truth.
+if not BY_STATE[status] then
+  -- Redis came back empty while a call's agent was being replaced: whose call it was, nobody knows, and it must not become
+  -- another user's.
+  if for_call and state == 'ready' then return refused end
   write_anew()
-  return {'1', '', ''}
+  return accepted
 end
-if status == 'ended' or status == 'failed' then return {'0', '', ''} end
-if s[4] and (s[2] ~= host or s[3] ~= boot or s[4] ~= pid or s[5] ~= ticks) then return {'0', '', ''} end
+if status == 'ended' or status == 'failed' then return refused end
+
+local who, own = table.concat({host, boot, pid, ticks}, ' '), agent_of(key)
+if who ~= own then
+  if was_replaced(key, who) then return refused end
+  -- The fence grew with each replacement. Who holds a greater one came after the agent that is known (the store lost its
+  -- last second); who holds a smaller one was replaced.
+  local in_call = status == 'assigned' or status == 'active'
+  local held, known = tonumber(fence) or 0, tonumber(known_fence) or 0
+  if own ~= '' and not (in_call and held > known) then return refused end
+  if own == '' and in_call and state ~= 'ready' and held < known then return refused end
+  if s[2] and s[2] ~= host then redis.call('SREM', host_sessions_key(s[2]), id) end
+  if in_call then
+    if redis.call('ZREM', POOL_SPAWNING, id) == 1 then measure() end
+    changed(id)
+  end
+end
 know_agent()
 
 if status == 'starting' then
@@ -70,33 +95,33 @@ if status == 'starting' then
   redis.call('HSET', key, 'readyAt', NOW_TEXT)
   measure()
   status = 'ready'
-  if s[6] and state == 'ready' then
+  if user_id and state == 'ready' then
     local claim = next_fence()
     move(id, 'ready', 'assigned')
     redis.call('HSET', key, 'fence', claim, 'assignedAt', NOW_TEXT)
     redis.call('INCR', STATS_ASSIGNED)
-    return {'1', claim, s[8]}
+    return {'1', claim, settings, ''}
   end
-  if not s[6] then fill_vacancy() end
+  if not user_id then fill_vacancy() end
 end
 
 if state == 'ready' then
   -- Also when its user is there already: the claim's command was lost before it reached the agent.
-  if status == 'assigned' or status == 'active' then return {'1', s[7], s[8]} end
+  if status == 'assigned' or status == 'active' then return {'1', known_fence, settings, replaces} end
   if status == 'ready' then redis.call('SADD', POOL_READY, id) end
-  return {'1', '', ''}
+  return accepted
 end
 
 if status == 'ready' then
   redis.call('SREM', POOL_READY, id)
   move(id, 'ready', 'assigned')
   redis.call('HSET', key, 'assignedAt', NOW_TEXT)
-  if not s[6] then redis.call('HSET', key, 'prewarmed', '1') end
+  if not user_id then redis.call('HSET', key, 'prewarmed', '1') end
   status = 'assigned'
 end
-if s[7] ~= fence then know_claim() end
+if known_fence ~= fence then know_claim() end
 if state == 'active' and status == 'assigned' then
   move(id, 'assigned', 'active')
   redis.call('HSET', key, 'activeAt', NOW_TEXT)
 end
-return {'1', '', ''}
+return accepted

@@ -1,9 +1,11 @@
 -- Makes a `starting` session for a caller: on its way at once, or waiting for capacity.
 -- KEYS[18] session:<id>  KEYS[19] idem:<digest>  KEYS[20] user:<owner>:sessions  KEYS[21] hosts
+--          KEYS[22] pool:arrivals  KEYS[23] breaker:<name>
 -- ARGV     id, body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, task id,
 --          most agents, most waiting, spawn deadline (s)
--- also     session:<id> of what this request was given before, host:<id> of each host
+-- also     session:<id> of what this request was given before, host:<id> and host:<id>:sessions of each host
 -- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'} | {'crowded'}
+--          | {'unavailable', why, come again in (s)} while the breaker is open
 local key, idem, owned = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local id, body, keep, user, name, assignment, owner = unpack(ARGV, 1, 7)
 local most_sessions, task = tonumber(ARGV[8]), ARGV[9]
@@ -31,9 +33,12 @@ if before and before[1] == 'warm' then
 end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
+local breaker = KEYS[OWN + 6]
+if may_begin(breaker) == 0 then return {'unavailable', breaker_words(breaker)} end
 local waiting = redis.call('ZCARD', POOL_WAITING)
-local dispatched = waiting == 0 and agents() < most_agents and not all_drain(KEYS[OWN + 4])
+local dispatched = waiting == 0 and has_room(KEYS[OWN + 4], most_agents)
 if not dispatched and waiting >= most_waiting then return {'full'} end
+if dispatched then take_try(breaker, id, deadline_s) end
 
 redis.call('HSET', key, 'status', 'starting', 'userId', user, 'userName', name, 'assignment', assignment,
   'createdAt', NOW_TEXT, 'lastSeenAt', NOW_TEXT, 'taskId', task)
@@ -42,6 +47,7 @@ redis.call('ZADD', BY_STATE.starting, NOW_TEXT, id)
 redis.call('HSET', idem, 'body', body, 'session', id, 'kind', 'cold')
 redis.call('EXPIRE', idem, keep)
 changed(id)
+note_arrival(KEYS[OWN + 5])
 if dispatched then
   redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
   return {'queued', id, '1', tostring(redis.call('ZCARD', POOL_SPAWNING)), '1'}

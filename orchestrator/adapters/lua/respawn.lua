@@ -4,7 +4,8 @@
 -- Returns  1 or 0
 local id, deadline_s = ARGV[1], tonumber(ARGV[2])
 local due = redis.call('ZSCORE', POOL_SPAWNING, id)
-if not due or tonumber(due) > NOW or redis.call('HGET', KEYS[OWN + 1], 'status') ~= 'starting' then return 0 end
+if not due or tonumber(due) > NOW or not lacks_agent(KEYS[OWN + 1]) then return 0 end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)
+redis.call('HDEL', KEYS[OWN + 1], 'spawnTask')
 changed(id)
 return 1

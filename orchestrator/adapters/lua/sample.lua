@@ -1,6 +1,6 @@
 -- One sample of the whole system in each slot of time, whoever asks for it first.
 -- KEYS[18] stats:samples     KEYS[19] stats:sampled    KEYS[20] stats:starts  KEYS[21] stats:startRecent
--- KEYS[22] stats:refillRecent  KEYS[23] stats:vacancies  KEYS[24] pool:target
+-- KEYS[22] stats:refillRecent  KEYS[23] stats:vacancies  KEYS[24] pool:target  KEYS[25] pool:aim
 -- ARGV     a slot's length (s), how many samples are kept, the pool's size when none is set, how far back latencies
 --          count (s), how many of the newest spawns count
 -- Returns  1, or 0 when this slot has its sample
@@ -46,7 +46,7 @@ local function warm_rate()
 end
 
 local ready, warming = redis.call('SCARD', POOL_READY), redis.call('SCARD', POOL_WARMING)
-local target = tonumber(redis.call('GET', KEYS[OWN + 7]) or ARGV[3])
+local target = tonumber(redis.call('GET', KEYS[OWN + 8])) or tonumber(redis.call('GET', KEYS[OWN + 7])) or tonumber(ARGV[3])
 -- No place is empty: what is left here is of agents that were not replaced, as the pool was made smaller.
 if ready >= target and warming == 0 then redis.call('DEL', vacancies) end
 

@@ -8,13 +8,17 @@ export interface Part {
 }
 
 export interface Health {
-  status: "healthy" | "unhealthy";
+  status: "healthy" | "degraded" | "unhealthy";
   reason: string | null;
   parts: Record<string, Part>;
 }
 
 export interface Pool {
   target: number;
+  /** As set by a resize; arrivals raise the target above it. */
+  floor: number;
+  /** Why the target is what it is, in words. */
+  reason: string;
   ready: number;
   starting: number;
   converged: boolean;
@@ -44,7 +48,10 @@ export interface Host {
   startedAt: number | null;
   agents: number;
   warm: number;
+  /** Agents that it can have, as it measured, and what limits that; null from a host that does not say. */
   capacity: number;
+  capacityLimit?: string | null;
+  capacityReason?: string | null;
   memoryTotalBytes: number;
   memoryAvailableBytes: number;
   agentPrivateBytes: number;

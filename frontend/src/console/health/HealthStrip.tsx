@@ -8,6 +8,7 @@ import { useConsole } from "../shell/context";
 import { isUnknown, type Trouble, troublesOf, warningsOf } from "./advice";
 
 const TITLE = "Greenroom console";
+const WORDS: Record<Health["status"], string> = { healthy: "Healthy", degraded: "Degraded", unhealthy: "Unhealthy" };
 
 export const HealthStrip = memo(function HealthStrip() {
   const { live } = useConsole();
@@ -17,7 +18,7 @@ export const HealthStrip = memo(function HealthStrip() {
 
   // a tab in the background says it as well
   useEffect(() => {
-    document.title = status === "unhealthy" ? `Unhealthy · ${TITLE}` : TITLE;
+    document.title = status === "unhealthy" || status === "degraded" ? `${WORDS[status]} · ${TITLE}` : TITLE;
     return () => void (document.title = TITLE);
   }, [status]);
 
@@ -36,13 +37,12 @@ function Verdict({ overview, now }: { overview: Overview; now: boolean }) {
   const { health } = overview;
   const troubles = troublesOf(health);
   const warnings = warningsOf(overview);
-  const healthy = health.status === "healthy";
   return (
     <>
       <div className="c-health-row">
         <p className="c-health-word" role="status">
-          {healthy ? <CheckIcon /> : <AlertIcon />}
-          {verdict(healthy, now)}
+          {health.status === "healthy" ? <CheckIcon /> : <AlertIcon />}
+          {now ? WORDS[health.status] : `Was ${health.status}`}
         </p>
         <Parts health={health} />
       </div>
@@ -65,11 +65,6 @@ function Verdict({ overview, now }: { overview: Overview; now: boolean }) {
       ) : null}
     </>
   );
-}
-
-function verdict(healthy: boolean, now: boolean): string {
-  if (now) return healthy ? "Healthy" : "Unhealthy";
-  return healthy ? "Was healthy" : "Was unhealthy";
 }
 
 function Parts({ health }: { health: Health }) {

@@ -12,6 +12,9 @@ test.each([
   ["hosts", "no host can start agents yet (a: its zygote is failed: no module)", /mend AGENT/],
   ["beat", "the pool was not refilled yet", /30 s/],
   ["beat", "the last refill was 131 s ago; is beat running?", /restart beat/],
+  ["spawns", "they have failed for 9 s, and wait: LiveKit is away (livekit_unavailable)", /LIVEKIT_URL/],
+  ["spawns", "they have failed for 9 s, and wait: no module (zygote_unavailable)", /AGENT/],
+  ["spawns", "they have failed for 9 s, and wait: it died (agent_died)", /greenroom logs/],
   ["something new", "is down", /greenroom doctor/],
 ])("%s: %s", (part, detail, advice) => {
   const trouble = adviceFor(part, detail);
@@ -33,6 +36,12 @@ test("what cannot be known because of another part is not a trouble of its own",
     },
   };
   expect(troublesOf(health).map((trouble) => trouble.part)).toEqual(["redis"]);
+});
+
+test("a system that starts no agents for now is degraded, and says why", () => {
+  const spawns = { ok: false, detail: "they have failed for 9 s, and wait: it died (agent_died)" };
+  const health: Health = { status: "degraded", reason: "", parts: { redis: { ok: true, detail: "" }, spawns } };
+  expect(troublesOf(health)).toEqual([adviceFor("spawns", spawns.detail)]);
 });
 
 test("no warnings when all is well", () => expect(warningsOf(OVERVIEW)).toEqual([]));

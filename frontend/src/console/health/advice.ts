@@ -11,6 +11,9 @@ interface Rule {
   advice: string;
 }
 
+const STOPPED =
+  "So many agents in a row could not be started that only one is tried now and then. Those that wait are handed out, and calls go on.";
+
 const RULES: readonly Rule[] = [
   {
     part: "redis",
@@ -52,6 +55,24 @@ const RULES: readonly Rule[] = [
     part: "beat",
     means: "The pool is refilled only when somebody calls, and nothing is reaped.",
     advice: "Restart the clock: supervisorctl restart beat. If that does not help, restart the worker as well.",
+  },
+  {
+    part: "spawns",
+    when: /livekit_unavailable/,
+    means: STOPPED,
+    advice: "Bring LiveKit back and check LIVEKIT_URL from the worker's machine. The pool then fills by itself.",
+  },
+  {
+    part: "spawns",
+    when: /zygote_unavailable/,
+    means: STOPPED,
+    advice:
+      "Mend what it names (often AGENT, or memory), then supervisorctl restart host. The pool then fills by itself.",
+  },
+  {
+    part: "spawns",
+    means: STOPPED,
+    advice: "See why in greenroom logs ID of a session that failed, and mend that. The pool then fills by itself.",
   },
 ];
 

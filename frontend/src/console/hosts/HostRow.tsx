@@ -26,9 +26,10 @@ export const HostRow = memo(function HostRow({ host, withLoad, abilities }: Host
       </td>
       <td className="c-number">{heartbeat(host.heartbeatAgeS)}</td>
       <td>
-        <span className="c-measure">
-          <Meter share={host.capacity > 0 ? host.agents / host.capacity : 0} high={1} />
+        <span className="c-measure" title={host.capacityReason ?? undefined}>
+          <Meter share={host.capacity > 0 ? host.agents / host.capacity : 1} high={1} />
           {host.agents} / {host.capacity}
+          {host.capacityLimit ? <span className="c-soft"> by {host.capacityLimit}</span> : null}
         </span>
       </td>
       <td className="c-number c-mid">{host.warm}</td>

@@ -29,6 +29,9 @@ export const PoolCard = memo(function PoolCard() {
               of <span data-testid="pool-target">{pool.target}</span> ready
             </span>
           </p>
+          <p className="c-hint" data-testid="pool-reason">
+            {pool.reason}
+          </p>
           <Figures overview={overview} />
           <CapacityBar overview={overview} />
           <ResizeForm pool={pool} />

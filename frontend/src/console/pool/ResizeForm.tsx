@@ -14,11 +14,11 @@ export function ResizeForm({ pool }: { pool: Pool }) {
   const [typed, setTyped] = useState<string | null>(null);
   const [error, setError] = useState<string | null>(null);
   const id = useId();
-  const value = typed ?? String(pool.target);
+  const value = typed ?? String(pool.floor);
   const parsed = sizeOf(value, pool.max);
 
   const step = (by: number): void => {
-    const from = "size" in parsed ? parsed.size : pool.target;
+    const from = "size" in parsed ? parsed.size : pool.floor;
     setTyped(String(Math.min(pool.max, Math.max(0, from + by))));
     setError(null);
   };
@@ -59,7 +59,7 @@ export function ResizeForm({ pool }: { pool: Pool }) {
       </div>
       <Progress state={state} pool={pool} />
       <p className="c-hint" id={`${id}-hint`}>
-        Shrinking ends waiting agents only, never a call.
+        At least so many wait; more while many callers arrive. Shrinking ends waiting agents only, never a call.
       </p>
       <p className="c-resize-said" role="status" data-tone={error || state.step === "failed" ? "bad" : undefined}>
         {error ?? said(state)}

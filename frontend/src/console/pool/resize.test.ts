@@ -9,14 +9,21 @@ import { Resize } from "./resize-store";
 const MOVING: ResizeState = { step: "moving", size: 8, previous: 3, askedAtMs: 1_000 };
 
 test("done when the pool is where it shall be", () => {
-  const there = { ...POOL, target: 8, ready: 8 };
+  const there = { ...POOL, floor: 8, target: 8, ready: 8 };
   expect(withPool(MOVING, there, 1_900)).toEqual({ step: "done", size: 8, previous: 3, tookMs: 900 });
   expect(withPool(MOVING, { ...there, ready: 5, converged: false }, 1_900)).toBe(MOVING);
 });
 
-test("a look from before the target was moved does not count", () => {
+test("a look from before the floor was moved does not count", () => {
   expect(withPool(MOVING, POOL, 1_900)).toBe(MOVING);
   expect(withPool({ step: "idle" }, POOL, 0)).toEqual({ step: "idle" });
+});
+
+test("arrivals may need more than was asked for: done when all of those are there", () => {
+  const raised = { ...POOL, floor: 8, target: 10 };
+  expect(withPool(MOVING, { ...raised, ready: 8, converged: false }, 1_900)).toBe(MOVING);
+  expect(withPool(MOVING, { ...raised, ready: 10 }, 1_900).step).toBe("done");
+  expect(progressOf(MOVING, { ...raised, ready: 8 })).toBeCloseTo(0.6);
 });
 
 test("progress from where it was to where it goes, up and down", () => {
@@ -43,7 +50,7 @@ test("it looks until the pool is there, and says how long it took", async () => 
   let ready = 3;
   const { asked, fetch } = answering({
     "POST /api/pool/resize": () => ({ size: 5, previous: 3 }),
-    "GET /api/pool": () => ({ ...POOL, target: 5, ready: ++ready, converged: ready === 5 }),
+    "GET /api/pool": () => ({ ...POOL, floor: 5, target: 5, ready: ++ready, converged: ready === 5 }),
   });
   const resize = new Resize(new AdminApi(new ApiClient({ fetch }), vi.fn()));
   void resize.to(5);
@@ -67,7 +74,7 @@ test("a refusal is said in the server's words", async () => {
 test("it stops looking after a while", async () => {
   const { asked, fetch } = answering({
     "POST /api/pool/resize": () => ({ size: 5, previous: 3 }),
-    "GET /api/pool": () => ({ ...POOL, target: 5, converged: false }),
+    "GET /api/pool": () => ({ ...POOL, floor: 5, target: 5, converged: false }),
   });
   const resize = new Resize(new AdminApi(new ApiClient({ fetch }), vi.fn()));
   void resize.to(5);

@@ -11,10 +11,10 @@ export type ResizeState =
 
 export const IDLE: ResizeState = { step: "idle" };
 
-/** A look at the pool: is it there? A look from before the target was moved does not count. */
+/** A look at the pool: is it there? A look from before the floor was moved does not count. */
 export function withPool(state: ResizeState, pool: Pool, nowMs: number): ResizeState {
   if (state.step !== "moving") return state;
-  if (pool.target !== state.size) return state;
+  if (pool.floor !== state.size) return state;
   if (!pool.converged) return state;
   return { step: "done", size: state.size, previous: state.previous, tookMs: nowMs - state.askedAtMs };
 }
@@ -24,7 +24,9 @@ export function progressOf(state: ResizeState, pool: Pool): number {
   if (state.step !== "moving") return state.step === "done" ? 1 : 0;
   const way = Math.abs(state.size - state.previous);
   if (way === 0) return 0;
-  return Math.min(1, Math.max(0, 1 - Math.abs(state.size - pool.ready) / way));
+  // The arrivals may need more than the size that was asked for: then that is where the pool goes.
+  const end = pool.floor === state.size ? pool.target : state.size;
+  return Math.min(1, Math.max(0, 1 - Math.abs(end - pool.ready) / way));
 }
 
 /** The size that was typed, or why it is none. */

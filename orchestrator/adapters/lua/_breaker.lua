@@ -1,0 +1,26 @@
+-- Put before the scripts that begin spawns (see redis_client). domain/breaker.py says what the states mean; here is what
+-- of them decides about one spawn.
+
+-- How many spawns may begin: -1 for any number, 0 or 1.
+local function may_begin(breaker)
+  local b = redis.call('HMGET', breaker, 'opened', 'openUntil', 'tryUntil')
+  if tonumber(b[1] or '0') == 0 then return -1 end
+  if tonumber(b[2]) > NOW or tonumber(b[3] or '0') > NOW then return 0 end
+  return 1
+end
+
+-- Whether this session's spawn may begin. Half-open, it becomes the one try, until it is over or its deadline has passed.
+local function take_try(breaker, id, deadline_s)
+  local most = may_begin(breaker)
+  if most == -1 then return true end
+  local b = redis.call('HMGET', breaker, 'tryId', 'openUntil')
+  if most == 0 and (b[1] ~= id or tonumber(b[2]) > NOW) then return false end
+  redis.call('HSET', breaker, 'tryId', id, 'tryUntil', string.format('%.6f', NOW + deadline_s))
+  return true
+end
+
+-- What one who is refused is told: why, and when to come again (s).
+local function breaker_words(breaker)
+  local b = redis.call('HMGET', breaker, 'reason', 'openUntil')
+  return b[1] or '', tostring(math.max(1, math.ceil(tonumber(b[2] or '0') - NOW)))
+end

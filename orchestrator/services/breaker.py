@@ -1,0 +1,71 @@
+"""Stop a storm of spawns that fail, and find out when they succeed again. The domain decides; this performs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from orchestrator.domain.breaker import Breaker, BreakerPolicy
+from orchestrator.domain.errors import QueueUnavailableError
+from orchestrator.ports import Breakers, TaskQueue
+from orchestrator.records import BreakerView
+
+log = structlog.get_logger("greenroom.breaker")
+
+DECIDED_ANEW = 50
+"""How often an outcome is decided anew where others came in between; each time one of these was written."""
+MARGIN_S = 0.05
+"""So that the refill does not come a moment before it is half-open."""
+
+
+class SpawnBreaker:
+    """What spawns came to is told here; it opens, and has the pool refilled when one may be tried."""
+
+    def __init__(
+        self,
+        breakers: Breakers,
+        queue: TaskQueue,
+        policy: BreakerPolicy,
+        name: str,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._breakers = breakers
+        self._queue = queue
+        self._policy = policy
+        self._name = name
+        self._draw = draw
+
+    async def succeeded(self) -> None:
+        """A spawn succeeded."""
+        before, after = await self._change(lambda view: view.breaker.succeeded())
+        if before.opened and not after.opened:
+            log.info("agents can be started again", breaker=self._name, code=before.code)
+
+    async def failed(self, code: str, reason: str) -> bool:
+        """A spawn failed; returns whether others are to be held back."""
+        jitter = self._draw()
+
+        def decide(view: BreakerView) -> Breaker:
+            return view.breaker.failed(self._policy, view.now, jitter, code, reason)
+
+        before, after = await self._change(decide)
+        if after.opened != before.opened:
+            open_s = self._policy.open_s(after.opened, jitter)
+            words = "spawns keep failing: none is begun for a while"
+            log.error(words, breaker=self._name, open_s=round(open_s, 2), code=code, reason=after.reason)
+            with suppress(QueueUnavailableError):  # beat's refill is the backstop
+                await self._queue.refill(delay_s=open_s + MARGIN_S)
+        return after.opened > 0
+
+    async def _change(self, decide: Callable[[BreakerView], Breaker]) -> tuple[Breaker, Breaker]:
+        """What it was and what it is, once an outcome has been taken into account."""
+        view = await self._breakers.look(self._name)
+        for _ in range(DECIDED_ANEW):
+            after = decide(view)
+            if after == view.breaker or await self._breakers.change(self._name, view.version, after):
+                return view.breaker, after
+            view = await self._breakers.look(self._name)
+        return view.breaker, view.breaker

@@ -1,0 +1,153 @@
+"""An agent that tries what it may not; its user's id says what. What came of it is printed, which its log keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from livekit.agents import Agent
+
+HOME = Path(os.environ.get("GREENROOM_HOME", "")) / "host"
+OTHER = "prewarm_" + "0" * 32
+PTRACE_ATTACH = 16
+
+
+def make(assignment: Any) -> Agent:
+    what = assignment.user_id
+    if what in DEEDS:
+        threading.Thread(target=DEEDS[what], daemon=True).start()
+    return Agent(instructions="be quiet")
+
+
+def tell(**found: object) -> None:
+    print(json.dumps(found))
+
+
+def outcome(deed: Callable[[], object]) -> str:
+    try:
+        deed()
+    except Exception as error:
+        return type(error).__name__
+    return "done"
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def trace(pid: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(PTRACE_ATTACH, pid, 0, 0) != 0:
+        raise PermissionError(ctypes.get_errno(), "ptrace")
+
+
+def others() -> dict[str, int]:
+    zygote = os.getppid()
+    found = {"zygote": zygote, "host": parent(zygote)}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and parent(int(entry.name)) == zygote:
+                found["agent"] = int(entry.name)
+    return found
+
+
+def look() -> None:
+    for name, pid in others().items():
+        reads = {part: outcome(Path(f"/proc/{pid}/{part}").open) for part in ("environ", "mem", "maps", "fd/0")}
+        if os.getuid() != 0:  # root may, and what is traced stands still
+            reads["trace"] = outcome(lambda pid=pid: trace(pid))
+        tell(who=name, **reads)
+    tell(
+        environment=sorted(os.environ),
+        user=os.getuid(),
+        logs=outcome(lambda: list((HOME / "logs").iterdir())),
+        agents=outcome(lambda: list((HOME / "agents").iterdir())),
+        key=outcome((HOME / "key").read_bytes),
+        own_log=outcome(lambda: Path("/proc/self/fd/1").readlink().open()),
+    )
+
+
+def ask(**message: object) -> str:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(20)
+        line.connect(str(HOME / "host.sock"))
+        line.sendall(json.dumps({"v": 1, **message}).encode() + b"\n")
+        with contextlib.suppress(ConnectionResetError):
+            answer = line.recv(65536)
+            return str(json.loads(answer)["type"]) if answer else "closed"
+        return "closed"
+
+
+def hello(session_id: str, proof: str = "") -> dict[str, object]:
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    own = {"pid": os.getpid(), "start_ticks": ticks, "phase": "ready", "created_at": 1.0, "startup_s": 0.1}
+    return {"type": "hello", "session_id": session_id, "proof": proof, **own}
+
+
+def requests() -> dict[str, str]:
+    spawn = {"type": "spawn", "session_id": OTHER, "requested_at": 1.0, "timeout_s": 1.0}
+    return {
+        "spawn": ask(**spawn),
+        "check": ask(type="check"),
+        "retire": ask(type="retire"),
+        "an invented session": ask(**hello(OTHER)),
+        "with a made-up proof": ask(**hello(OTHER, "0" * 64)),
+    }
+
+
+def ask_host() -> None:
+    tell(asker="agent", **requests())
+    if os.fork() == 0:
+        tell(asker="child", **requests())
+        if os.fork() == 0:
+            os.setsid()
+            while os.getppid() == os.getsid(0):  # until its parent is gone
+                time.sleep(0.01)
+            time.sleep(0.2)
+            tell(asker="orphan", **requests())
+        os._exit(0)
+    os.wait()
+
+
+def hog() -> None:
+    kept = []
+    while True:
+        kept.append(bytearray(b"x" * 8_000_000))
+        time.sleep(0.01)
+
+
+def bomb() -> None:
+    kept = []
+    while True:
+        with contextlib.suppress(OSError):
+            kept.append(subprocess.Popen(["sleep", "600"]))
+
+
+def open_files() -> None:
+    kept = []
+    with contextlib.suppress(OSError):
+        while True:
+            kept.append(os.open("/dev/null", os.O_RDONLY))
+    tell(opened=len(kept))
+    for fd in kept:
+        os.close(fd)
+
+
+def busy() -> None:
+    for _ in range(3):
+        if os.fork() == 0:
+            while True:
+                pass
+    tell(nice=os.nice(0), group=Path("/proc/self/autogroup").read_text().split()[-1])
+
+
+DEEDS = {"look": look, "ask": ask_host, "hog": hog, "bomb": bomb, "files": open_files, "busy": busy}
