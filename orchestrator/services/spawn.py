@@ -79,26 +79,16 @@ class SpawnAgent:
     async def __call__(self, session_id: str, task: str = "") -> bool:
         """Make the room, have the host fork; false when this spawn is over, or another worker's.
 
-        So it is when nobody needs the agent any more, another host is to start it, this one drains or is full, or spawns
-        keep failing.
+        So it is when nobody needs the agent any more, another host is to start it, this one drains or is full, or
+        spawns keep failing.
 
         ``task`` names whoever makes these tries: of two that were queued for one session, one goes on.
 
         Raises:
             TryAgainError: it failed, and a try is left. Without one left the session is ``failed`` with the reason.
         """
-        try:
-            attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
-        except (HostDrainingError, HostFullError):
-            return await self._give_back(session_id, counted=False)
-        except FewerElsewhereError as error:
-            pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
-            return await self._give_back(session_id, counted=False, pause_s=pause_s)
-        except AgentsUnavailableError as error:
-            await self._hold_back(session_id, error.detail, failed=False)
-            return False
+        attempt = await self._begin(session_id, task)
         if attempt == 0:
-            await self._leave_nothing(session_id)
             return False
         failure = await self._try(session_id, in_call=await self._in_call(session_id))
         if failure is None:
@@ -106,9 +96,26 @@ class SpawnAgent:
             await self._pool.trigger()
             return True
         if failure[0] in {HOST_DRAINS, HOST_FULL}:
-            return await self._give_back(session_id, counted=True, full=failure[0] == HOST_FULL)
+            await self._give_back(session_id, counted=True, full=failure[0] == HOST_FULL)
+            return False
         await self._failed(session_id, attempt, *failure)
         return False
+
+    async def _begin(self, session_id: str, task: str) -> int:
+        """Which try this is, from 1; 0 when it is not begun: whatever follows from that is done."""
+        attempt = 0
+        try:
+            attempt = await self._store.begin_spawn(session_id, self._deadline_s, self._host_id, task=task)
+            if attempt == 0:
+                await self._leave_nothing(session_id)
+        except (HostDrainingError, HostFullError):
+            await self._give_back(session_id, counted=False)
+        except FewerElsewhereError as error:
+            pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
+            await self._give_back(session_id, counted=False, pause_s=pause_s)
+        except AgentsUnavailableError as error:
+            await self._hold_back(session_id, error.detail, failed=False)
+        return attempt
 
     async def check(self) -> list[str]:
         """Have this machine's host ping its agents; returns the sessions of those it ended."""
@@ -134,7 +141,7 @@ class SpawnAgent:
 
     async def _give_back(
         self, session_id: str, *, counted: bool, full: bool = False, pause_s: float = BACK_PAUSE_S
-    ) -> bool:
+    ) -> None:
         """Let another host do it, in the room that may have been made."""
         host = self._host_id if full else ""
         again = await self._store.give_back(session_id, self._deadline_s, counted=counted, full_host=host)
@@ -144,7 +151,6 @@ class SpawnAgent:
             await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None)
         elif session is None or session.agent is None:  # this try's agent may have come, though its answer did not
             await self._close_room(session_id)
-        return False
 
     async def _hold_back(self, session_id: str, reason: str, *, failed: bool) -> bool:
         """Spawns keep failing: its user waits; one for the pool is over. False for a call's, whose tries go on."""
