@@ -9,16 +9,13 @@ import argparse
 import asyncio
 import logging
 import random
-import signal
 import sys
-from collections.abc import Sequence
 
 from benchmarks.chaos.clock import MissingLibraryError
-from benchmarks.chaos.faults import FAULTS, Fault, drawn
+from benchmarks.chaos.faults import FAULTS, drawn
 from benchmarks.chaos.report import publish
-from benchmarks.chaos.run import Outcome, run
-
-INTERRUPTED = 130
+from benchmarks.chaos.run import run
+from benchmarks.interrupt import INTERRUPTED, run_to_end
 
 
 def main() -> int:
@@ -35,27 +32,13 @@ def main() -> int:
     logging.getLogger("livekit").setLevel(logging.CRITICAL)  # its client's complaints are the users' notices here
     print(f"chaos: seed {seed}, {len(faults)} faults", flush=True)
     try:
-        outcome = asyncio.run(_run(seed, faults))
+        outcome = run_to_end("chaos", run(seed, faults, say=lambda line: print(line, flush=True)))
     except asyncio.CancelledError:
-        print("chaos: interrupted; everything that it started has ended", file=sys.stderr)
         return INTERRUPTED
     publish(outcome, _command(seed, options))
     if outcome.broken:
         print(f"chaos: broken with seed {seed}: {len(outcome.broken)} findings, above", file=sys.stderr)
     return 1 if outcome.broken else 0
-
-
-async def _run(seed: int, faults: Sequence[Fault]) -> Outcome:
-    running = asyncio.create_task(run(seed, faults, say=lambda line: print(line, flush=True)))
-
-    def end() -> None:  # once: a second Ctrl-C must not cut the end short
-        if not running.cancelling():
-            print("chaos: ending everything", file=sys.stderr, flush=True)
-            running.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end)
-    return await running
 
 
 def _options() -> argparse.Namespace:

@@ -21,9 +21,21 @@ LAST_OUT_S = 240.0
 class Traffic:
     """All visits of a run, oldest first."""
 
-    def __init__(self, url: str, seed: int, every_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        seed: int,
+        every_s: float,
+        *,
+        questions: tuple[int, int] = QUESTIONS,
+        most_at_once: int = MOST_AT_ONCE,
+        keyed: bool = True,
+    ) -> None:
         self._url = url
         self._every_s = every_s
+        self._questions = questions
+        self._most_at_once = most_at_once
+        self._keyed = keyed
         self._rhythm = random.Random(seed)
         self._http: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,11 +77,11 @@ class Traffic:
         began = monotonic()
         for number in range(1_000_000):
             await asyncio.sleep(max(0.0, began + number * self._every_s - monotonic()))
-            if len(self._tasks) >= MOST_AT_ONCE:
+            if len(self._tasks) >= self._most_at_once:
                 self.not_let_in += 1
                 continue
             assert self._http is not None
-            visit = Visit(number, self._rhythm.randint(*QUESTIONS), polite=self._rhythm.random() < 0.5)
+            visit = Visit(number, self._rhythm.randint(*self._questions), self._rhythm.random() < 0.5, self._keyed)
             self.visits.append(visit)
             task = asyncio.create_task(Visitor(self._http, visit, self._rhythm).run())
             self._tasks.add(task)

@@ -73,6 +73,8 @@ class Visit:
     questions: int
     polite: bool
     """Ends the session with DELETE; others just leave the room."""
+    keyed: bool = True
+    """Sends an ``Idempotency-Key`` with the start."""
     began_at: float = field(default_factory=monotonic)
     ended_at: float | None = None
     phase: Literal["starting", "assigned", "talking", "over"] = "starting"
@@ -134,7 +136,8 @@ class Visitor:
         """Returns where to join."""
         visit, deadline = self.visit, monotonic() + PATIENCE_S
         while True:
-            answer = await self._insist("POST", "/api/session/start", deadline, key=secrets.token_hex(12))
+            key = secrets.token_hex(12) if visit.keyed else None
+            answer = await self._insist("POST", "/api/session/start", deadline, key=key)
             session_id = answer["sessionId"]
             if answer["status"] == "ready" or await self._became_ready(session_id, deadline):
                 break

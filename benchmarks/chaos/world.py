@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -145,8 +145,17 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def running_world(seed: int, *, mounts: bool) -> AsyncIterator[World]:
-    """Start everything, yield, end everything. The folder is removed unless the world is to be kept, or fails."""
+async def running_world(
+    seed: int, *, mounts: bool = False, settings: Mapping[str, str] = SETTINGS, timeout_s: float = RECOVERY_S
+) -> AsyncIterator[World]:
+    """Start everything, yield, end everything. The folder is removed unless the world is to be kept, or fails.
+
+    Args:
+        seed: of the proxy's choice of the answers that it drops.
+        mounts: whether the logs' folders can be filled.
+        settings: the system's.
+        timeout_s: how long its pool may take to be full.
+    """
     folder = Path(tempfile.mkdtemp(prefix="gr-chaos-"))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lambda: None if folder in KEPT else shutil.rmtree(folder))
@@ -155,7 +164,7 @@ async def running_world(seed: int, *, mounts: bool) -> AsyncIterator[World]:
         server.start()
         proxy = RedisProxy(server.port, seed)
         stack.callback(proxy.stop)
-        system = System(folder, {**SETTINGS, "REDIS_URL": proxy.url})
+        system = System(folder, {**settings, "REDIS_URL": proxy.url})
         full = FullFolder([system.home / "logs", system.home / "host" / "logs"])
         stack.callback(full.unmount)
         if mounts:
@@ -163,7 +172,7 @@ async def running_world(seed: int, *, mounts: bool) -> AsyncIterator[World]:
         stack.callback(system.stop)
         await asyncio.to_thread(system.start)
         world = World(system, server, proxy, full)
-        await world.until(world.pool_is_full, "the pool is full")
+        await world.until(world.pool_is_full, "the pool is full", timeout_s)
         try:
             yield world
         except Exception:

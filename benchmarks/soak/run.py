@@ -1,0 +1,120 @@
+"""One run: a full pool and a user every other second, for minutes on end, with a look at everything now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from benchmarks.chaos import promises
+from benchmarks.chaos.traffic import Traffic
+from benchmarks.chaos.world import running_world
+from benchmarks.soak.samples import Sample, Sampler
+from benchmarks.soak.verdict import Judged, broken, judge
+
+EVERY_S = 2.0
+LOOK_EVERY_S = 5.0
+WARM_UP_S = 240.0
+"""By then records that are kept for ``RECORD_S`` come and go in step, and every program has done everything once."""
+RECORD_S = 120
+AT_ONCE = 12
+"""Calls; another user would not be let in, and the run have missed its own pace."""
+FULL_S = 180.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run."""
+
+    minutes: float
+    agents: int
+    every_s: float = EVERY_S
+
+    @property
+    def warm_up_s(self) -> float:
+        """The beginning, which is not judged: a third of a short run."""
+        return min(WARM_UP_S, self.minutes * 60 / 3)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The system's: what is kept for a day by default would hide whether it is ever let go."""
+        return {
+            "PREWARM_POOL_SIZE": str(self.agents),
+            "POOL_CAP": "0",
+            "MAX_BOTS": str(self.agents + 2 * AT_ONCE),
+            "SESSION_RECORD_S": str(RECORD_S),
+            "RECONNECT_GRACE_S": "4",
+        }
+
+
+@dataclass
+class Outcome:
+    """What a run comes to."""
+
+    plan: Plan
+    samples: list[Sample] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    promises: dict[str, list[str]] = field(default_factory=dict)
+    """Each with what broke it; nothing for one that was held."""
+    users: dict[str, int] = field(default_factory=dict)
+    noticed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> bool:
+        """Whether any promise was."""
+        return any(self.promises.values())
+
+
+async def run(plan: Plan, seed: int, *, say: Say) -> Outcome:
+    """Start the system, let users come, look at it all the while, end all.
+
+    Raises:
+        NotRecoveredError: the pool was never full.
+    """
+    outcome = Outcome(plan)
+    async with running_world(seed, settings=plan.settings, timeout_s=FULL_S) as world:
+        say(f"{plan.agents} agents wait; running in {world.system.folder}")
+        sampler = Sampler(world)
+        traffic = Traffic(world.system.url, seed, plan.every_s, questions=(1, 1), most_at_once=AT_ONCE, keyed=False)
+        async with traffic.flowing():
+            await _watch(sampler, traffic, outcome, say)
+        outcome.judged = judge([sample for sample in outcome.samples if sample.at_s >= plan.warm_up_s])
+        outcome.promises = broken(outcome.judged) | _of_users(traffic, outcome)
+        outcome.promises["every part is the process that it was"] = sampler.replaced()
+        outcome.promises |= await promises.of_rest(world)
+        await asyncio.to_thread(world.system.stop)
+        outcome.promises |= promises.of_end(world)
+        if outcome.broken:
+            world.keep()
+    return outcome
+
+
+async def _watch(sampler: Sampler, traffic: Traffic, outcome: Outcome, say: Say) -> None:
+    began = monotonic()
+    minute = 1
+    while monotonic() < began + outcome.plan.minutes * 60:
+        outcome.samples.append(await asyncio.to_thread(sampler.look))
+        if monotonic() > began + minute * 60:
+            say(_line(minute, outcome.samples[-1], traffic))
+            minute += 1
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _line(minute: int, sample: Sample, traffic: Traffic) -> str:
+    parts = ", ".join(f"{name} {mib:.1f}" for name, mib in sample.memory.items())
+    served = sum(visit.outcome == "served" for visit in traffic.visits)
+    return f"  {minute} min: {served} of {len(traffic.visits)} served, {sample.agents} agents wait; MiB: {parts}"
+
+
+def _of_users(traffic: Traffic, outcome: Outcome) -> dict[str, list[str]]:
+    """With no fault there is no reason to refuse anybody."""
+    outcome.users = dict(Counter(str(visit.outcome) for visit in traffic.visits)) | {"not_let_in": traffic.not_let_in}
+    noticed = Counter(notice.what.split(" after ")[0] for visit in traffic.visits for notice in visit.notices)
+    outcome.noticed = dict(noticed)
+    unserved = [f"{visit.user}: {visit.words}" for visit in traffic.visits if visit.outcome != "served"]
+    late = [f"{traffic.not_let_in} could not come: {AT_ONCE} calls at once"] if traffic.not_let_in else []
+    return {"every user is served, at the pace": unserved + late, **promises.of_visits(traffic)}
