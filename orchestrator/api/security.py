@@ -95,6 +95,8 @@ class Security:
         except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, JSONDecodeError) as error:
             raise IdentityUnavailableError from error
         except jwt.PyJWTError as error:
+            if isinstance(error, jwt.PyJWKClientError) and not _has_keys(self._jwks):
+                raise IdentityUnavailableError from error
             raise UnauthorizedError(
                 "This token is not valid: wrong signature, audience, issuer, or expired."
             ) from error
@@ -103,8 +105,10 @@ class Security:
     async def _jwt_key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:
             return self._secret, ["HS256"]
-        async with self._jwks_lock:  # many callers at once cause one fetch
-            key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
+        key = _fetched_before(self._jwks, token)
+        if key is None:
+            async with self._jwks_lock:  # many callers at once cause one fetch
+                key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
         # The key with its algorithm: a token that names another one is refused, not tried with a key of another kind.
         return key, PUBLIC_KEY_ALGORITHMS
 
@@ -117,6 +121,17 @@ class Security:
             issuer=self._issuer,
             options={"require": ["exp"], "verify_aud": self._audience is not None},
         )
+
+
+def _fetched_before(jwks: jwt.PyJWKClient, token: str) -> jwt.PyJWK | None:
+    """The token's key where it was published before: who has a good token waits for nobody whose key is looked for."""
+    known = jwks.jwk_set_cache.get() if jwks.jwk_set_cache else None
+    return None if known is None else jwks.match_kid(known.keys, jwt.get_unverified_header(token).get("kid", ""))
+
+
+def _has_keys(jwks: jwt.PyJWKClient | None) -> bool:
+    """Whether keys were read: a token whose key is not among them is wrong then, and not the address of the keys."""
+    return jwks is None or jwks.jwk_set_cache is None or jwks.jwk_set_cache.get() is not None
 
 
 def _bearer(headers: Headers) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -137,46 +136,6 @@ async def test_an_audience_is_not_asked_for_where_none_is_set() -> None:
     async with api_under_test(jwt_secret=SECRET) as api:
         for token in (_jwt(), _jwt(aud="whoever", iss="anybody")):
             assert (await api.start(headers=_bearer(token))).status_code == 202
-
-
-async def test_a_jwt_by_a_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    key = jwt.PyJWK.from_json(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
-
-    class Known:
-        def get_signing_key_from_jwt(self, _token: str) -> jwt.PyJWK:
-            return key
-
-    async with api_under_test(jwt_jwks_url="https://issuer.example/jwks") as api:
-        monkeypatch.setattr(api.app.state.api.security, "_jwks", Known())
-        token = jwt.encode({"sub": "ada", "exp": time.time() + 60}, private, algorithm="ES256")
-        assert (await api.start(headers=_bearer(token))).status_code == 202
-        assert (await api.start(headers=_bearer(_jwt()))).status_code == 401  # no shared secret here
-        other = rsa.generate_private_key(65537, 2048)
-        confused = jwt.encode({"sub": "ada", "exp": time.time() + 60}, other, algorithm="RS256")
-        answer = await api.start(headers=_bearer(confused))  # an algorithm that is not the key's
-        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        jwt.PyJWKClientConnectionError("away"),
-        jwt.PyJWKSetError("no key in it"),
-        json.JSONDecodeError("a page of errors", "<html>", 0),
-    ],
-)
-async def test_published_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    class Away:
-        def get_signing_key_from_jwt(self, _token: str) -> jwt.PyJWK:
-            raise error
-
-    async with api_under_test(jwt_jwks_url="https://issuer.example/jwks") as api:
-        monkeypatch.setattr(api.app.state.api.security, "_jwks", Away())
-        answer = await api.start(headers=_bearer("x"))
-        assert (answer.status_code, answer.json()["code"]) == (503, "identity_unavailable")
 
 
 async def test_a_caller_has_no_secret_in_its_name() -> None:
