@@ -44,6 +44,8 @@ user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, re
 reply:<request id>      list    10 s       host                        the API request that waits on it
 idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
                                 a minute for a request without a key of its own
+webhooks                zset    400 s      API: ids of LiveKit's       API: one that comes again does nothing
+                                past last  events, score: acted on at
 lock:<name>             string  seconds    maintenance tasks           maintenance tasks
 redbeat:*               hash,   for ever   beat (celery-redbeat)       beat: its schedule, and the lock of the one
                         zset,                                          that leads
@@ -90,6 +92,7 @@ POOL_AIM = "pool:aim"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
 ROLLOUT = "rollout"
+WEBHOOKS = "webhooks"
 STATS_FENCE = "stats:fence"
 STATS_SPAWNED = "stats:totalSpawned"
 STATS_ASSIGNED = "stats:totalAssigned"

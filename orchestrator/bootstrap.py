@@ -21,6 +21,7 @@ from orchestrator.adapters.redis_lookup import RedisLookup
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
+from orchestrator.adapters.redis_webhooks import RedisWebhooks
 from orchestrator.domain.breaker import BreakerPolicy
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.hosts import LossPolicy
@@ -84,6 +85,11 @@ class Container:
     def changes(self) -> RedisChanges:
         """Where one hears that sessions changed."""
         return RedisChanges(self.client)
+
+    @cached_property
+    def events(self) -> RedisWebhooks:
+        """Which webhooks were acted on."""
+        return RedisWebhooks(self.client)
 
     @cached_property
     def local_host(self) -> UnixHost:

@@ -228,6 +228,16 @@ class Breakers(Protocol):
         """Have it be ``after``; false when it is not of this version any more."""
 
 
+class Webhooks(Protocol):
+    """Which of LiveKit's events were acted on. Every method raises ``StoreUnavailableError``."""
+
+    async def is_new(self, event_id: str) -> bool:
+        """Whether it was not, for as long as its signature is good."""
+
+    async def acted_on(self, event_id: str) -> None:
+        """It was."""
+
+
 class Lookup(Protocol):
     """What an operator looks for. Every method raises ``StoreUnavailableError`` when the store does not answer."""
 

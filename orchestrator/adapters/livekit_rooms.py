@@ -140,6 +140,8 @@ class RoomEvent:
     """``participant_joined``, ``participant_left``, ``room_finished`` or another of LiveKit's names."""
     room: str
     is_user: bool
+    id: str = ""
+    """The same when the event is sent again."""
 
 
 class LiveKitWebhooks:
@@ -160,4 +162,4 @@ class LiveKitWebhooks:
             raise UnauthorizedError("the webhook's signature is not LiveKit's") from error
         kinds = api.ParticipantInfo.Kind
         is_user = event.participant.kind not in (kinds.AGENT, kinds.EGRESS)  # an egress records; nobody is there
-        return RoomEvent(event.event, event.room.name, is_user)
+        return RoomEvent(event.event, event.room.name, is_user, event.id)

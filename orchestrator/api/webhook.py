@@ -14,12 +14,15 @@ from orchestrator.api.middleware import WEBHOOK_PATH
 from orchestrator.api.problems import documented
 from orchestrator.api.state import api_of, timely
 from orchestrator.domain.errors import BodyTooLargeError, UnauthorizedError
+from orchestrator.ports import Webhooks
 from orchestrator.services.sessions import Sessions
 
 router = APIRouter(tags=["livekit"])
 
 OURS = re.compile(SESSION_ID_PATTERN)
 """A LiveKit project may have other rooms than Greenroom's."""
+
+Move = Callable[[str], Awaitable[None]]
 
 
 @router.post(
@@ -40,11 +43,20 @@ async def livekit_webhook(request: Request) -> Response:
         bind_contextvars(session_id=event.room)
         move = _move(container.sessions, event)
         if move is not None:
-            await timely(move(event.room))
+            await timely(_once(container.events, event, move))
     return Response(status_code=204)
 
 
-def _move(sessions: Sessions, event: RoomEvent) -> Callable[[str], Awaitable[None]] | None:
+async def _once(events: Webhooks, event: RoomEvent, move: Move) -> None:
+    """Act on it unless that was done. Noted afterwards: what failed is to be done when LiveKit sends it again."""
+    if event.id and not await events.is_new(event.id):
+        return
+    await move(event.room)
+    if event.id:
+        await events.acted_on(event.id)
+
+
+def _move(sessions: Sessions, event: RoomEvent) -> Move | None:
     match event.kind:
         case "participant_joined" if event.is_user:
             return sessions.user_joined

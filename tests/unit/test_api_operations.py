@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from livekit import api as livekit
@@ -380,9 +381,9 @@ def _signed(body: bytes, secret: str = LIVEKIT_SECRET) -> dict[str, str]:
 
 
 async def _told(api: ApiUnderTest, event: str, room: str, kind: str = "STANDARD") -> int:
-    body = json.dumps(
-        {"event": event, "room": {"name": room}, "participant": {"identity": "x", "kind": kind}, "id": "1"}
-    ).encode()
+    person = {"identity": "x", "kind": kind}
+    told = {"event": event, "room": {"name": room}, "participant": person, "id": f"EV_{uuid4()}"}
+    body = json.dumps(told).encode()
     answer = await api.client.post("/api/livekit/webhook", content=body, headers=_signed(body))
     return answer.status_code
 

@@ -30,9 +30,9 @@ def signature(body: bytes, key: str = LIVEKIT_KEY, secret: str = LIVEKIT_SECRET)
     return livekit.AccessToken(key, secret).with_sha256(digest).to_jwt()
 
 
-def event(session_id: str, kind: str = "room_finished") -> bytes:
+def event(session_id: str, kind: str = "room_finished", *, event_id: str = "EV_1") -> bytes:
     person = {"identity": "x", "kind": "STANDARD"}
-    return json.dumps({"event": kind, "room": {"name": session_id}, "participant": person, "id": "1"}).encode()
+    return json.dumps({"event": kind, "room": {"name": session_id}, "participant": person, "id": event_id}).encode()
 
 
 @pytest.fixture
@@ -86,20 +86,61 @@ async def test_forged_and_spoilt_webhooks_change_nothing(api: ApiUnderTest) -> N
     assert await everything(api) == before
 
 
-async def test_a_webhook_that_comes_again_does_nothing_more(api: ApiUnderTest) -> None:
+async def told(api: ApiUnderTest, body: bytes) -> int:
+    """Tell it; the status."""
+    answer = await api.client.post(PATH, content=body, headers={"Authorization": signature(body)})
+    return answer.status_code
+
+
+async def test_a_webhook_that_comes_again_does_nothing(api: ApiUnderTest) -> None:
     [session_id] = await api.warm()
     await api.start()
-    for kind in ("participant_joined", "participant_left", "room_finished"):
-        body = event(session_id, kind)
-        told = {"Authorization": signature(body)}
-        assert (await api.client.post(PATH, content=body, headers=told)).status_code == 204
-        session = await api.container.store.get(session_id)
-        assert session is not None
-        for _ in range(3):
-            assert (await api.client.post(PATH, content=body, headers=told)).status_code == 204
-        again = await api.container.store.get(session_id)
-        assert again is not None
-        assert (again.state, again.active_at, again.ended_at) == (session.state, session.active_at, session.ended_at)
+    bodies = []
+    for number, kind in enumerate(("participant_joined", "participant_left", "room_finished")):
+        bodies.append(event(session_id, kind, event_id=f"EV_{number}"))
+        assert await told(api, bodies[-1]) == 204
+        before = await everything(api)
+        for body in bodies * 2:
+            assert await told(api, body) == 204
+        assert await everything(api) == before
+
+
+async def test_a_user_who_left_is_not_back_because_an_old_webhook_comes_again(api: ApiUnderTest) -> None:
+    [session_id] = await api.warm()
+    await api.start()
+    joined, left = (
+        event(session_id, "participant_joined", event_id="EV_1"),
+        event(session_id, "participant_left", event_id="EV_2"),
+    )
+    for body in (joined, left, joined):
+        assert await told(api, body) == 204
+    session = await api.container.store.get(session_id)
+    assert session is not None
+    assert session.user_left_at is not None
+
+
+async def test_one_that_could_not_be_acted_on_is_when_it_comes_again(api: ApiUnderTest) -> None:
+    [session_id] = await api.warm()
+    await api.start()
+    body = event(session_id, "participant_joined", event_id="EV_1")
+    record = await api.container.client.dump(keys.session(session_id))
+    await api.container.client.set(keys.session(session_id), "what no script can use")
+    assert await told(api, body) >= 500
+    await api.container.client.restore(keys.session(session_id), 0, record, replace=True)
+    assert await told(api, body) == 204
+    session = await api.container.store.get(session_id)
+    assert session is not None
+    assert session.active_at is not None
+
+
+async def test_events_without_an_id_are_acted_on(api: ApiUnderTest) -> None:
+    [session_id] = await api.warm()
+    await api.start()
+    for kind in ("participant_joined", "participant_left"):
+        assert await told(api, event(session_id, kind, event_id="")) == 204
+    session = await api.container.store.get(session_id)
+    assert session is not None
+    assert session.user_left_at is not None
 
 
 @pytest.mark.parametrize("kind", ["", "egress_started", "participant_connection_aborted", "x" * 1000, "\u0000"])
