@@ -82,6 +82,7 @@ async def run(
                 for fault in faults:
                     outcome.effects.append(await _one(stage, fault, outcome, say, pool_s))
                     await asyncio.sleep(aftermath_s)
+                outcome.promises |= _of_last(outcome.effects, pool_s)
             say(f"{len(traffic.visits)} users came; looking at what is left")
             await _after(world, traffic, outcome)
         finally:
@@ -113,6 +114,14 @@ async def _one(stage: Stage, fault: Fault, outcome: Outcome, say: Say, pool_s: f
         late.append(f"{fault.name}: {error}")
     say(f"    healthy in {effect.recovery_s:.1f} s, pool full {effect.pool_s:.1f} s later")
     return effect
+
+
+def _of_last(effects: Sequence[Effect], pool_s: float) -> dict[str, list[str]]:
+    """From the end of the last fault itself, the restart of whatever it ended included."""
+    last = effects[-1]
+    seconds = last.recovery_s + last.pool_s
+    found = [f"{last.fault.name}: {seconds:.1f} s"] if seconds > pool_s else []
+    return {f"healthy and the pool full within {pool_s:g} s of the last fault": found}
 
 
 async def _after(world: World, traffic: Traffic, outcome: Outcome) -> None:
