@@ -155,6 +155,8 @@ HOST_FIELDS = {
     "drainingSince": "since when",
     "drainingBy": "operator, or stop: then its next daemon takes it back",
     "spawnFailedAt": "a try of a spawn there was last found to have failed",
+    "suspectAt": "silent since it was first looked at; absent once it is heard",
+    "lostAt": "declared lost at; absent once it is heard",
 }
 
 BREAKER_FIELDS = {

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from contract import keys
 from contract.states import FINAL_STATES, LIVE_STATES, SessionState
 from orchestrator.adapters.redis_client import Client
+from orchestrator.records import HostReport
 
 ROW = re.compile(r"^(\S+)\s+(hash|list|set|zset|string|stream)\s+(.+?)\s{2,}")
 GONE = -2
 """What PTTL says of a key that is not there."""
+FIELDS = {
+    "session": set(keys.SESSION_FIELDS),
+    "host": {*keys.HOST_FIELDS, *(field.name for field in fields(HostReport))},
+    "breaker": set(keys.BREAKER_FIELDS),
+    "rollout": set(keys.ROLLOUT_FIELDS),
+}
+"""Of each hash whose fields are documented, by its key's first word."""
 BROKER = ("celery", "_kombu", "unacked", "redbeat:")
 """How the task queue's own keys begin; its queues are there only while something waits in them."""
 
@@ -54,10 +62,12 @@ async def check_keys(client: Client, *, ignore: tuple[str, ...] = ()) -> None:
         assert row is not None, f"{key} is not in contract/keys.py"
         assert await client.type(key) in {row.kind, "none"}, key
         mortal = not row.for_ever
-        if key.startswith("session:"):
-            record = await client.hgetall(key)
-            assert set(record) <= set(keys.SESSION_FIELDS), f"{key} has fields that are not documented"
-            mortal = record["status"] in FINAL_STATES
+        family = key.split(":")[0]
+        if row.kind == "hash" and family in FIELDS:
+            strange = set(await client.hkeys(key)) - FIELDS[family]
+            assert not strange, f"{key} has fields that are not documented: {sorted(strange)}"
+        if family == "session":
+            mortal = await client.hget(key, "status") in FINAL_STATES
         left_ms = await client.pttl(key)
         if left_ms == GONE:  # its time came since it was listed
             continue
