@@ -99,6 +99,9 @@ async def start_session(request: Request) -> Response:
     except GreenroomError as error:
         kind: StartOutcome = "limited" if isinstance(error, RateLimitedError) else "rejected"
         api.metrics.started(kind, perf_counter() - began)
+        if isinstance(error, AtCapacityError):
+            # Who went away from the queue gives up the place at a refill, and keeps nobody out until beat asks for one.
+            api.background.run("refill", api.container.pool.trigger())
         raise
     _note(api, kept, outcome, began)
     return _response(api, kept, outcome, start.body)

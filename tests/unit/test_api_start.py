@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
+from contract import keys
 from orchestrator.adapters.redis_client import Client
 from orchestrator.domain.errors import StoreUnavailableError
 from tests.support.api import ADMIN, LIVEKIT_SECRET, ApiUnderTest, api_under_test
@@ -86,6 +87,18 @@ async def test_past_the_queue_it_is_refused_with_a_time_to_come_back() -> None:
         answer = await api.start()
         assert (answer.status_code, answer.json()["code"]) == (503, "at_capacity")
         assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_who_went_away_keeps_nobody_out_for_long() -> None:
+    async with api_under_test(max_bots=1, prewarm_pool_size=0, max_queue=1) as api:
+        _, gone = [(await api.start()).json()["sessionId"] for _ in range(2)]
+        await api.container.client.hset(keys.session(gone), "lastSeenAt", "1")
+        assert [(await api.start()).status_code for _ in range(2)] == [503, 503]
+        await _settled(api)
+        assert api.queue.refills == 1  # one for all who are refused within a second
+        await api.container.pool.refill()
+        answer = await api.start()
+        assert (answer.status_code, answer.json()["queuePosition"]) == (202, 2)
 
 
 async def test_where_the_hosts_have_no_room_starts_wait_and_then_are_refused_at_no_cost() -> None:
