@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.main import COMMANDS
+from orchestrator.cli.provision import HOST_END_S
+from orchestrator.cli.serve import Program
 from orchestrator.settings import Settings, load_settings
 from tests.deploy.manifests import (
     NAME,
@@ -35,8 +38,6 @@ SECRETS = {
     "ADMIN_TOKEN": "a-token-of-sixteen-characters",
     "API_KEYS": "a-key-of-sixteen-characters",
 }
-END_S = 30
-"""What a host takes to end its last agents and their rooms."""
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -107,6 +108,7 @@ def test_kubernetes_sets_no_variable_of_its_own(built: Manifests) -> None:
 def test_containers_run_the_programs(built: Manifests) -> None:
     for workload, container in built.of_ours():
         assert container["args"] == PROGRAMS[labels(workload)[NAME]]
+        assert {*container["args"]} <= {program.value for program in Program}
         assert "command" not in container, "the image's own, with an init first"
     assert {labels(each)[NAME] for each, _ in built.of_ours()} == PROGRAMS.keys()
 
@@ -142,7 +144,10 @@ def test_a_host_is_not_restarted_by_a_probe(built: Manifests) -> None:
     for workload in built.hosts:
         (container,) = pod(workload)["containers"]
         assert "livenessProbe" not in container
-        assert container["startupProbe"]["exec"] == container["readinessProbe"]["exec"]
+        for probe in (container["startupProbe"], container["readinessProbe"]):
+            program, command = probe["exec"]["command"]
+            assert program == "greenroom"
+            assert command in COMMANDS
 
 
 # --- stopping -------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ def test_a_host_is_given_as_long_as_a_call(built: Manifests, monkeypatch: pytest
         grace_s = pod(workload)["terminationGracePeriodSeconds"]
         assert settings.drain_on_term
         assert settings.drain_timeout_s >= settings.max_call_s
-        assert grace_s >= _stop_wait_s("worker") + settings.drain_timeout_s + END_S
+        assert grace_s >= _stop_wait_s("worker") + settings.drain_timeout_s + HOST_END_S
         assert "lifecycle" not in container, "SIGTERM drains it"
         assert workload["spec"]["podManagementPolicy"] == "Parallel"
 
