@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
 from orchestrator.settings import Settings, load_settings
+from tests.deploy.image import stop_wait_s
 from tests.deploy.manifests import (
     NAME,
     OVERLAYS,
@@ -153,12 +153,6 @@ def test_a_host_is_not_restarted_by_a_probe(built: Manifests) -> None:
 # --- stopping -------------------------------------------------------------------------------------------
 
 
-def _stop_wait_s(program: str) -> int:
-    config = configparser.RawConfigParser(inline_comment_prefixes=None)
-    config.read(TOP / "supervisord.conf")
-    return int(config[f"program:{program}"]["stopwaitsecs"])
-
-
 def test_a_host_is_given_as_long_as_a_call(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
     for workload in built.hosts:
         (container,) = pod(workload)["containers"]
@@ -166,7 +160,7 @@ def test_a_host_is_given_as_long_as_a_call(built: Manifests, monkeypatch: pytest
         grace_s = pod(workload)["terminationGracePeriodSeconds"]
         assert settings.drain_on_term
         assert settings.drain_timeout_s >= settings.max_call_s
-        assert grace_s >= _stop_wait_s("worker") + settings.drain_timeout_s + HOST_END_S
+        assert grace_s >= stop_wait_s("worker") + settings.drain_timeout_s + HOST_END_S
         assert "lifecycle" not in container, "SIGTERM drains it"
         assert workload["spec"]["podManagementPolicy"] == "Parallel"
 
@@ -175,7 +169,7 @@ def test_an_api_answers_until_nobody_asks_it(built: Manifests) -> None:
     api = built.named("Deployment", "greenroom-api")
     (container,) = pod(api)["containers"]
     before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod(api)["terminationGracePeriodSeconds"] >= before_s + _stop_wait_s("api")
+    assert pod(api)["terminationGracePeriodSeconds"] >= before_s + stop_wait_s("api")
     assert api["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
