@@ -56,6 +56,16 @@ class Manifests:
             given |= self.named("ConfigMap", source["configMapRef"]["name"])["data"]
         return given | {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
 
+    def mounted(self, workload: Object, container: Object) -> dict[str, str]:
+        """The files that the container has out of ConfigMaps, by their paths."""
+        volumes = {each["name"]: each for each in pod(workload)["volumes"]}
+        return {
+            f"{mount['mountPath']}/{name}": text
+            for mount in container["volumeMounts"]
+            if "configMap" in (volume := volumes[mount["name"]])
+            for name, text in self.named("ConfigMap", volume["configMap"]["name"])["data"].items()
+        }
+
 
 @functools.cache
 def manifests(overlay: str) -> Manifests:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
@@ -45,15 +47,27 @@ def built(request: pytest.FixtureRequest) -> Manifests:
     return manifests(request.param)
 
 
-def settings_of(built: Manifests, container: Any, monkeypatch: pytest.MonkeyPatch, name: str = "a-pod-0") -> Settings:
-    """The settings of a container, as the program in it would read them."""
-    for variable in os.environ.keys() & known_variables():
-        monkeypatch.delenv(variable)
-    given = built.settings(container) | {each: SECRETS.get(each, "x" * 32) for each in secrets_of(container)}
-    from_pod = [each["name"] for each in container["env"] if "fieldRef" in each.get("valueFrom", {})]
-    for variable, value in {**given, **dict.fromkeys(from_pod, name)}.items():
-        monkeypatch.setenv(variable, value)
-    return load_settings()
+@pytest.fixture
+def read(built: Manifests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any, Any], Settings]:
+    """The settings of a workload's container, as the program in it would read them."""
+
+    def settings(workload: Any, container: Any) -> Settings:
+        for variable in os.environ.keys() & known_variables():
+            monkeypatch.delenv(variable)
+        given = built.settings(container) | {name: SECRETS.get(name, "x" * 32) for name in secrets_of(container)}
+        given |= {each["name"]: "a-pod-0" for each in container["env"] if "fieldRef" in each.get("valueFrom", {})}
+        for path, text in built.mounted(workload, container).items():
+            here = tmp_path / Path(path).name
+            here.write_text(text)
+            given = {name: str(here) if value == path else value for name, value in given.items()}
+        for variable, value in given.items():
+            monkeypatch.setenv(variable, value)
+        return load_settings()
+
+    return settings
+
+
+Read = Callable[[Any, Any], Settings]
 
 
 # --- settings -------------------------------------------------------------------------------------------
@@ -65,13 +79,13 @@ def test_every_variable_is_a_setting(built: Manifests) -> None:
         assert given - known_variables() == set(), workload["metadata"]["name"]
 
 
-def test_every_program_starts_with_its_settings(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _, container in built.of_ours():
-        settings = settings_of(built, container, monkeypatch)
+def test_every_program_starts_with_its_settings(built: Manifests, read: Read) -> None:
+    for workload, container in built.of_ours():
+        settings = read(workload, container)
         assert settings.redis_url == SECRETS["REDIS_URL"]
         assert settings.drain_on_term
-    api = next(container for _, container in built.of_ours() if container["args"] == ["api"])
-    settings = settings_of(built, api, monkeypatch)
+    api = next(each for each in built.of_ours() if each[1]["args"] == ["api"])
+    settings = read(*api)
     assert settings.admin_token is not None
     assert settings.api_keys
 
@@ -121,17 +135,17 @@ def test_all_run_one_version_of_the_image(built: Manifests) -> None:
     assert image.endswith(f":{version}")
 
 
-def test_what_is_written_is_on_a_volume(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_on_a_volume(built: Manifests, read: Read) -> None:
     for workload, container in built.of_ours():
-        home = settings_of(built, container, monkeypatch).greenroom_home
+        home = read(workload, container).greenroom_home
         kinds = {each["name"]: each for each in pod(workload)["volumes"]}
         writable = {mount["mountPath"] for mount in container["volumeMounts"] if "emptyDir" in kinds[mount["name"]]}
         assert writable == {str(home), "/tmp"}
 
 
-def test_ports_and_probes_are_the_apis(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
-    (container,) = [each for _, each in built.of_ours() if each["args"] == ["api"]]
-    settings = settings_of(built, container, monkeypatch)
+def test_ports_and_probes_are_the_apis(built: Manifests, read: Read) -> None:
+    ((workload, container),) = [each for each in built.of_ours() if each[1]["args"] == ["api"]]
+    settings = read(workload, container)
     assert container["ports"] == [{"name": "http", "containerPort": settings.port}]
     assert settings.bind == "::"
     probes = [container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
@@ -153,10 +167,10 @@ def test_a_host_is_not_restarted_by_a_probe(built: Manifests) -> None:
 # --- stopping -------------------------------------------------------------------------------------------
 
 
-def test_a_host_is_given_as_long_as_a_call(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_is_given_as_long_as_a_call(built: Manifests, read: Read) -> None:
     for workload in built.hosts:
         (container,) = pod(workload)["containers"]
-        settings = settings_of(built, container, monkeypatch)
+        settings = read(workload, container)
         grace_s = pod(workload)["terminationGracePeriodSeconds"]
         assert settings.drain_on_term
         assert settings.drain_timeout_s >= settings.max_call_s
@@ -192,19 +206,21 @@ def test_hosts_are_spread(built: Manifests) -> None:
 # --- kinds of agents ------------------------------------------------------------------------------------
 
 
-def test_each_kind_has_hosts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_has_hosts_of_its_own() -> None:
     built = manifests("production")
-    kinds = {}
+    files = [
+        tomllib.loads(each["data"]["agents.toml"]) for each in built.of("ConfigMap") if "agents.toml" in each["data"]
+    ]
+    (kinds,) = files
+    filters = {}
     for workload in built.hosts:
         (container,) = pod(workload)["containers"]
-        given = built.settings(container)
-        kinds[given["AGENT_FILTER"]] = workload["metadata"]["name"]
-    path = Path(given["AGENTS_FILE"])
+        filters[workload["metadata"]["name"]] = built.settings(container)["AGENT_FILTER"]
+    # Without hosts of the default kind, a start that names none would wait for ever.
+    assert filters == {f"greenroom-host-{kind}": kind for kind in (DEFAULT_KIND, *kinds)}
+
+
+def test_every_program_has_the_file_of_kinds() -> None:
+    built = manifests("production")
     for workload, container in built.of_ours():
-        assert built.settings(container)["AGENTS_FILE"] == str(path)
-        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
-        (volume,) = [each for each in pod(workload)["volumes"] if each["name"] == mounts[str(path.parent)]]
-        data = built.named("ConfigMap", volume["configMap"]["name"])["data"]
-        known = tomllib.loads(data[path.name])
-        assert kinds == {kind: f"greenroom-host-{kind}" for kind in known}
-        assert all(each.keys() == {"agent", "floor", "max"} for each in known.values())
+        assert built.settings(container)["AGENTS_FILE"] in built.mounted(workload, container)

@@ -20,7 +20,7 @@ from tests.support.servers import RedisServer, missing
 
 pytestmark = pytest.mark.timeout(400)
 BUILT_FOR = "production"
-SETS = ("support", "sales")
+SETS = ("default", "sales")
 
 
 def scaled(kind: str) -> Any:
@@ -53,9 +53,8 @@ def test_up_at_once_and_down_slowly(kind: str) -> None:
     assert scaled(kind)["minReplicaCount"] >= 1, "nobody would start the first agent"
 
 
-@pytest.mark.parametrize("kind", SETS)
-async def test_the_queue_is_where_users_spawns_wait(kind: str, redis_server: RedisServer) -> None:
-    given = trigger(kind, "spawns-waiting")["metadata"]
+async def test_the_queue_is_where_users_spawns_wait(redis_server: RedisServer) -> None:
+    name = trigger("default", "spawns-waiting")["metadata"]["listName"]
     client = connect(redis_server.url)
     queue = Celery(broker=redis_server.url, set_as_current=False)
     queue.conf.task_queues = [q.shared_queue(q.SPAWN_QUEUE), q.shared_queue(q.REFILL_QUEUE)]
@@ -63,11 +62,12 @@ async def test_the_queue_is_where_users_spawns_wait(kind: str, redis_server: Red
         await client.flushdb()
         await q.CeleryQueue(queue).spawn("session_1", urgent=True)
         await q.CeleryQueue(queue).spawn("prewarm_1", urgent=False)
-        assert await client.llen(given["listName"]) == 1
-        assert q.SPAWN_TASK in await client.lindex(given["listName"], 0)
+        assert await client.llen(name) == 1
+        assert q.SPAWN_TASK in await client.lindex(name, 0)
     finally:
         queue.close()
         await client.aclose()
+    assert trigger("sales", "spawns-waiting")["metadata"]["listName"] == f"{name}.sales"
 
 
 @pytest.mark.parametrize("kind", SETS)
@@ -126,7 +126,7 @@ def _hosts_wanted(series: list[dict[str, str]], folder: Path) -> float:
     """What the query answers, by Prometheus's own evaluation."""
     if shutil.which("promtool") is None:
         missing("promtool", "apt-get install prometheus")
-    query = trigger("support", "sessions-over-capacity")["metadata"]["query"]
+    query = trigger("default", "sessions-over-capacity")["metadata"]["query"]
     # promtool tells an answer only where it is not the one that was expected.
     test = {"input_series": series, "promql_expr_test": [{"expr": query, "eval_time": "0m", "exp_samples": []}]}
     path = folder / "query.yml"
@@ -136,7 +136,7 @@ def _hosts_wanted(series: list[dict[str, str]], folder: Path) -> float:
     return float(got)
 
 
-NAMES = [f"greenroom-host-support-{number}" for number in range(3)]
+NAMES = [f"greenroom-host-default-{number}" for number in range(3)]
 
 
 @pytest.mark.parametrize(
