@@ -18,6 +18,8 @@ from orchestrator.cli.console import CommandError, fail
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:function, what `greenroom --help` says)
     "run": ("orchestrator.cli.run:run", "Start everything on this machine; Ctrl-C ends it."),
+    "serve": ("orchestrator.cli.serve:serve", "Run some programs of a container: api, worker, beat, host, all."),
+    "healthy": ("orchestrator.cli.healthy:healthy", "Tell whether this container's programs are well."),
     "talk": ("orchestrator.cli.talk:talk", "Talk with an agent, aloud or in the chat, and measure it."),
     "status": ("orchestrator.cli.pool_commands:status", "Show the pool, the hosts and the newest sessions."),
     "resize": ("orchestrator.cli.pool_commands:resize", "Set how many agents wait in the pool."),

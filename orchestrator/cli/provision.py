@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 CONFIG = "supervisord.conf"
+HOST_END_S = 30
+"""Above the time that ending every agent and its room takes."""
 
 
 def read_environment(folder: Path) -> tuple[Settings, LocalServers]:
@@ -50,7 +53,13 @@ def program_environment(home: Home, settings: Settings, environ: Mapping[str, st
         # supervisord.conf names programs without a folder: those of this installation come first.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
+        "HOST_STOP_S": str(host_stop_s(settings)),
     }
+
+
+def host_stop_s(settings: Settings) -> int:
+    """The seconds that a host may take to end: its agents and rooms, and before that its calls where it drains."""
+    return HOST_END_S + (ceil(settings.drain_timeout_s) if settings.drain_on_term else 0)
 
 
 def provision(home: Home, settings: Settings, servers: LocalServers) -> Path:
@@ -64,7 +73,7 @@ def provision(home: Home, settings: Settings, servers: LocalServers) -> Path:
         stale.unlink()
     _provide_redis(home, settings, servers)
     _provide_livekit(home, settings, servers)
-    return Path(shutil.copyfile(_config_source(), home.path / CONFIG))
+    return Path(shutil.copyfile(config_source(), home.path / CONFIG))
 
 
 def wanted_ports(settings: Settings, servers: LocalServers) -> list[Wanted]:
@@ -100,7 +109,7 @@ def _provide_livekit(home: Home, settings: Settings, servers: LocalServers) -> N
     step(f"LiveKit: {binary} on ports {servers.livekit_port} to {last}")
 
 
-def _config_source() -> Path:
+def config_source() -> Path:
     """``supervisord.conf``: at the top of a checkout, and beside the packages when installed."""
     path = Path(__file__).parents[2] / CONFIG
     if not path.exists():

@@ -26,7 +26,7 @@ PROGRAMS = {
     "host": "orchestrator.host",
     "worker": "worker",
     "beat": "beat",
-    "api": "uvicorn",
+    "api": "orchestrator.api",
     "zygote": "agent.zygote",
 }
 """What each program's command line has in it."""

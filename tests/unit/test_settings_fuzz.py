@@ -127,6 +127,7 @@ PROGRAMS = {
     "greenroom status": [str(BIN / "greenroom"), "status"],
     "celery": [str(BIN / "celery"), "-q", "-A", "orchestrator.tasks:app", "worker"],
     "uvicorn": [str(BIN / "uvicorn"), "--factory", "orchestrator.api.app:create_app"],
+    "api": [sys.executable, "-m", "orchestrator.api"],
     "host": [sys.executable, "-m", "orchestrator.host"],
 }
 WRONG = {"PORT": "eighty", "REDIS_URL": "redis://:hidden-pass/word@127.0.0.1:1/0", "ADMIN_TOKEN": "hidden"}
