@@ -16,14 +16,13 @@ from urllib.parse import urlsplit
 from orchestrator.cli.checks import Finding
 from orchestrator.cli.deploy_platforms import COMPOSE_WANTS, Platform
 from orchestrator.cli.environment import PROVIDERS, is_loopback
+from orchestrator.cli.provision import HOST_END_S
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 OTHERS_END_S = 85
 """What a container's other programs may take to end before its host is told to, by supervisord.conf."""
-HOST_END_S = 30
-"""What a host may take after its last call."""
 FARGATE_STOP_S = 120
 """Fargate's longest stopTimeout."""
 SHORTEST_PASSWORD = 16

@@ -18,7 +18,7 @@ from tests.support.servers import LiveKitServer, RedisServer, free_port, running
 
 MOST_BYTES = 900_000_000
 UID = 10001
-MAY_WRITE = {"/tmp", "/var/tmp", "/run/lock", "/var/lib/greenroom"}
+MAY_WRITE = {"/tmp", "/var/tmp", "/run/lock", "/var/lib/greenroom", "/data", "/config"}
 STOP_S = 130.0
 """Above the sum of every program's own time to end."""
 
@@ -83,7 +83,8 @@ def look(image: Image, root: Path) -> None:
     check("  its user", image.config["User"], f"{UID}:{UID}")
     check("  compilers and package managers", looks.builders(root), [])
     check("  secrets", looks.secrets(root, image.config), [])
-    note("  folders that it may write to", ", ".join(sorted(looks.writable(root, UID))))
+    check("  programs that run as their owner", looks.set_uid(root), [])
+    check("  folders that it may write to", looks.writable(root, UID) - MAY_WRITE, set())
 
 
 def everything(place: Place, frontend: Container) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import typer
 
 from orchestrator.cli import deploy_checks as rules
-from orchestrator.cli import doctor
+from orchestrator.cli import doctor, provision
 from orchestrator.cli.deploy_checks import RULES, Deployment, Rule
 from orchestrator.cli.deploy_platforms import COMPOSE_WANTS, Platform, environment_on
 from orchestrator.settings import Settings
@@ -94,6 +95,13 @@ def test_each_rule_finds_what_it_is_for(
     finding = rule(deployment(platform, **changes))
     assert (finding.state, word in finding.found) == (state, True), finding
     assert finding.remedy or finding.state == "ok"
+
+
+def test_a_stop_is_told_to_take_what_supervisord_gives_it() -> None:
+    others = re.findall(r"^stopwaitsecs=(\d+)$", provision.config_source().read_text(), re.MULTILINE)
+    assert len(others) == 3
+    assert sum(map(int, others)) == rules.OTHERS_END_S
+    assert rules.stop_takes_s(deployment(Platform.AWS, DRAIN_TIMEOUT_S="99.5").settings) == 85 + 100 + 30
 
 
 def test_no_secret_is_shown() -> None:
