@@ -27,6 +27,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gre
 CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "npm_config_cafile")
 INDEXES = re.compile(r"(PIP|UV)_(.*INDEX.*|TRUSTED_HOST)|(https?|all|no)_proxy|npm_config_registry", re.IGNORECASE)
 BUILD_S = 900
+PIPED = ("bash", "-o", "pipefail", "-c", '"$@" 2>&1 | cat', "bash")
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,17 @@ class Container:
         return [*self.image.config["Entrypoint"], *arguments]
 
     def start(self, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a command as the image's user. A chroot has no PID 1 of its own: tini is told to be what that is."""
+        """Start a command as the image's user.
+
+        A chroot has no PID 1 of its own: tini is told to be what that is. Its standard output is buildah's own pipe,
+        which only root may open again, as supervisord does by name; container runtimes give it to the user, and here
+        one of the user's own is put between.
+        """
         variables = {"TINI_SUBREAPER": "1"} | environment
         options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
         with log.open("ab") as out:
             return subprocess.Popen(
-                argv("run", "--isolation", "chroot", *options, self.name, "--", *command),
+                argv("run", "--isolation", "chroot", *options, self.name, "--", *PIPED, *command),
                 stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 

@@ -36,7 +36,7 @@ class Running:
         """Its processes, without buildah's own around them."""
         with contextlib.suppress(psutil.NoSuchProcess):
             below = psutil.Process(self.process.pid).children(recursive=True)
-            return [process for process in below if _name(process) not in {"", "buildah"}]
+            return [process for process in below if not _is_around(process)]
         return []
 
     @property
@@ -66,11 +66,13 @@ class Running:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
-def _name(process: psutil.Process) -> str:
+def _is_around(process: psutil.Process) -> bool:
+    """Whether it is buildah's, or of the pipe for the standard output, or gone."""
     try:
-        return process.name()
+        program = Path((process.cmdline() or ["cat"])[0]).name
     except psutil.NoSuchProcess:
-        return ""
+        return True
+    return program in {"bash", "cat"} or program.startswith("buildah")
 
 
 @dataclass(frozen=True)
