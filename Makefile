@@ -4,10 +4,10 @@
 
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench chaos soak lint format setup clean
+.PHONY: help run test image-test bench chaos soak lint format setup clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: ## Start everything on this machine; Ctrl-C ends it
 	@sh scripts/setup.sh
@@ -16,6 +16,9 @@ run: ## Start everything on this machine; Ctrl-C ends it
 
 test: ## Check style, types and import directions, and run all tests
 	@sh scripts/test.sh $(ARGS)
+
+image-test: ## Build the container images without Docker, and run them: a session, an answer, every stop
+	@sh scripts/image_test.sh $(ARGS)
 
 bench: ## Measure everything that the README has a figure for; about twelve minutes on a quiet machine
 	@sh scripts/setup.sh --bench && sh scripts/frontend.sh

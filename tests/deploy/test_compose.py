@@ -1,0 +1,237 @@
+"""The Compose files against their schema, and against the program: a name that changed here breaks a test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from fastapi.routing import APIRoute
+
+from agent.settings import AgentSettings
+from orchestrator.api.app import ROUTERS
+from orchestrator.api.pages import content_security_policy
+from orchestrator.cli.deploy_checks import stop_takes_s
+from orchestrator.cli.deploy_platforms import COMPOSE_SETS, COMPOSE_WANTS, IMAGE_SETS
+from orchestrator.cli.main import COMMANDS
+from orchestrator.cli.serve import Program
+from orchestrator.settings import Settings
+from tests.deploy.compose import TREE, ComposeFile, image_environment, seconds
+from tests.deploy.settings_names import known_variables
+
+LAPTOP, PROD = ComposeFile("docker-compose.celery.yml"), ComposeFile("docker-compose.prod.yml")
+BOTH = pytest.mark.parametrize("file", [LAPTOP, PROD], ids=lambda file: file.name)
+GIVEN = {
+    "DOMAIN": "voice.example.com",
+    "LIVEKIT_DOMAIN": "livekit.example.com",
+    "ACME_EMAIL": "ops@example.com",
+    "REDIS_PASSWORD": "a-password-of-some-length",
+    "GRAFANA_PASSWORD": "another-password",
+    "ADMIN_TOKEN": "t" * 32,
+    "LIVEKIT_API_KEY": "key",
+    "LIVEKIT_API_SECRET": "s" * 32,
+}
+OF_COMPOSE = {*COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "REDIS_MEMORY"}
+"""What the files take that is no setting of Greenroom's."""
+ROUTES = {route.path for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)}
+WORDS_OF_CADDY = {"DOMAIN", "LIVEKIT_DOMAIN", "ACME_EMAIL", "API_HOST", "API_PORT", "LIVEKIT_SOURCES"}
+
+
+def settings_of(service: dict[str, Any]) -> Settings:
+    """What a program of this service would read."""
+    given = {name: value for name, value in service["environment"].items() if value is not None}
+    environ = image_environment() | given
+    values = {name.lower(): value for name, value in environ.items() if name.lower() in Settings.model_fields}
+    return Settings.model_validate(values)
+
+
+@BOTH
+def test_it_follows_the_schema_of_compose(file: ComposeFile) -> None:
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(TREE / file.name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@BOTH
+def test_every_variable_of_a_program_is_one_that_it_reads(file: ComposeFile) -> None:
+    for name, service in file.of_ours(GIVEN):
+        assert set(service["environment"]) - known_variables() == set(), name
+
+
+@BOTH
+def test_every_variable_that_is_taken_is_a_setting_or_told(file: ComposeFile) -> None:
+    assert file.variables - known_variables() - OF_COMPOSE == set()
+    page = (TREE / "docs/deploy/compose.md").read_text()
+    assert [name for name in file.variables & OF_COMPOSE if f"`{name}`" not in page] == []
+
+
+@BOTH
+def test_every_program_can_be_started_with_its_settings(file: ComposeFile) -> None:
+    for name, service in file.of_ours(GIVEN):
+        found = settings_of(service)
+        assert urlsplit(found.redis_url).hostname == "redis", name
+        assert str(found.port) == service["environment"].get("PORT", str(found.port))
+        assert set(service["command"]) <= {program.value for program in Program}, name
+
+
+def test_the_image_says_what_doctor_takes_it_to_say() -> None:
+    environment = image_environment()
+    assert environment.items() >= IMAGE_SETS.items()
+    assert set(environment) - known_variables() == {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+
+
+def test_the_images_health_check_is_a_command() -> None:
+    [words] = re.findall(r'^HEALTHCHECK .* CMD \["greenroom", "(\w+)"\]$', _dockerfile(), re.MULTILINE)
+    assert words in COMMANDS
+    [words] = re.findall(r'^ENTRYPOINT \["/usr/bin/tini", "--", "greenroom", "(\w+)"\]$', _dockerfile(), re.MULTILINE)
+    assert words in COMMANDS
+
+
+def _dockerfile() -> str:
+    return (TREE / "Dockerfile.orchestrator").read_text()
+
+
+@BOTH
+def test_livekit_tells_the_api_by_its_own_port_and_path(file: ComposeFile) -> None:
+    services = file.services(GIVEN)
+    config = yaml.safe_load(services["livekit"]["environment"]["LIVEKIT_CONFIG"])
+    [url] = config["webhook"]["urls"]
+    assert urlsplit(url).path in ROUTES
+    assert urlsplit(url).port == 8080
+    [key, secret] = services["livekit"]["environment"]["LIVEKIT_KEYS"].split(": ")
+    assert key == config["webhook"]["api_key"]
+    for name, service in file.of_ours(GIVEN):
+        found = settings_of(service)
+        assert (found.livekit_api_key, found.livekit_api_secret.get_secret_value()) == (key, secret), name
+        assert urlsplit(found.livekit_url).port == config["port"]
+
+
+@BOTH
+def test_pages_may_connect_to_the_livekit_that_browsers_are_told(file: ComposeFile) -> None:
+    services = file.services(GIVEN)
+    front = services.get("frontend") or services["caddy"]
+    [ours] = [service for name, service in file.of_ours(GIVEN) if name in {"orchestrator", "api"}]
+    told = settings_of(ours).public_livekit_url
+    assert f"connect-src 'self' {front['environment']['LIVEKIT_SOURCES']};" in content_security_policy(told)
+
+
+@BOTH
+def test_caddy_is_told_where_the_api_is(file: ComposeFile) -> None:
+    services = file.services(GIVEN)
+    front = services.get("frontend") or services["caddy"]
+    assert front["environment"]["API_HOST"] in services
+    assert front["environment"]["API_PORT"] == "8080"
+    assert set(front["environment"]) <= WORDS_OF_CADDY
+    read = "".join(path.read_text() for path in (TREE / "deploy/caddy").iterdir())
+    assert [name for name in front["environment"] if f"{{${name}" not in read] == []
+
+
+@BOTH
+def test_what_is_mounted_is_there(file: ComposeFile) -> None:
+    document = file.document(GIVEN)
+    for service in document["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            is_of_observing = source.startswith(("./deploy/prometheus", "./deploy/grafana"))
+            assert source in document["volumes"] or is_of_observing or (TREE / source).exists(), volume
+
+
+# --- a laptop ------------------------------------------------------------------------------------------------
+
+
+def test_a_laptop_needs_no_variable_and_shows_nothing_to_others() -> None:
+    assert LAPTOP.wanted == set()
+    published = [port for service in LAPTOP.services({}).values() for port in service.get("ports", [])]
+    assert len(published) == 5
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert {port.split(":")[1] for port in published} >= {"3000", "8080"}
+
+
+def test_a_laptops_programs_have_the_time_to_end_their_agents() -> None:
+    for _, service in LAPTOP.of_ours({}):
+        found = settings_of(service)
+        assert not found.drain_on_term
+        assert seconds(service["stop_grace_period"]) >= stop_takes_s(found) - found.drain_timeout_s
+
+
+# --- production ----------------------------------------------------------------------------------------------
+
+
+def test_only_caddy_and_livekit_are_published() -> None:
+    published = {name: service["ports"] for name, service in PROD.services(GIVEN).items() if "ports" in service}
+    assert set(published) == {"caddy", "livekit"}
+    config = yaml.safe_load(PROD.services(GIVEN)["livekit"]["environment"]["LIVEKIT_CONFIG"])
+    tcp, udp = config["rtc"]["tcp_port"], config["rtc"]["udp_port"]
+    assert published["livekit"] == [f"{tcp}:{tcp}", f"{udp}:{udp}/udp"]
+
+
+def test_every_service_is_read_only_restarted_watched_and_bounded() -> None:
+    for name, service in PROD.services(GIVEN).items():
+        assert service["read_only"], name
+        assert service["restart"] == "unless-stopped", name
+        assert service["cap_drop"] == ["ALL"], name
+        has_check = "healthcheck" in service or "build" in service  # those that are built have one in their image
+        assert has_check, name
+        assert name == "caddy" or service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory", "pids"}, name
+
+
+def test_there_is_more_than_one_of_what_can_be() -> None:
+    services = PROD.services(GIVEN)
+    replicas = {name: service.get("deploy", {}).get("replicas") for name, service in services.items()}
+    assert {name: count for name, count in replicas.items() if count} == {"api": 2, "agents": 2, "beat": 2}
+    assert services["agents"]["command"] == ["worker", "host"]
+
+
+def test_calls_have_the_time_to_end() -> None:
+    agents = PROD.services(GIVEN)["agents"]
+    found = settings_of(agents)
+    assert found.drain_on_term
+    assert seconds(agents["stop_grace_period"]) >= stop_takes_s(found)
+    assert found.drain_timeout_s >= found.max_call_s
+
+
+def test_programs_may_write_where_they_have_to() -> None:
+    for name, service in PROD.of_ours(GIVEN):
+        home = str(settings_of(service).greenroom_home)
+        assert any(place.split(":")[0] == home for place in service["tmpfs"]), name
+        [place] = [place for place in service["tmpfs"] if place.startswith(home)]
+        [user] = re.findall(r"^USER (\d+):\d+$", _dockerfile(), re.MULTILINE)
+        assert f"uid={user}" in place
+
+
+def test_redis_forgets_nothing_and_is_reached_from_inside_alone() -> None:
+    document = PROD.document(GIVEN)
+    redis = document["services"]["redis"]
+    assert redis["networks"] == ["inside"]
+    assert document["networks"]["inside"]["internal"]
+    command = redis["command"][-1]
+    for words in ("--maxmemory-policy noeviction", "--appendonly yes", "requirepass $REDIS_PASSWORD"):
+        assert words in command
+
+
+def test_the_api_believes_caddy_and_nobody_else() -> None:
+    document = PROD.document(GIVEN)
+    [config] = document["networks"]["inside"]["ipam"]["config"]
+    [trusted] = settings_of(PROD.services(GIVEN)["api"]).trusted_proxies
+    assert ip_network(trusted) == ip_network(config["subnet"])
+
+
+def test_doctor_knows_what_the_file_wants_and_what_it_makes_of_it() -> None:
+    assert PROD.wanted == set(GIVEN)
+    environments = [service["environment"] for _, service in PROD.of_ours(GIVEN)]
+    for name, form in COMPOSE_SETS.items():
+        found = {environment[name] for environment in environments if name in environment}
+        assert found == {form.format_map(GIVEN)}, name
+
+
+def test_agents_are_given_the_providers_keys_and_the_api_is_not() -> None:
+    services = PROD.services(GIVEN)
+    keys = {name.upper() for name in AgentSettings.model_fields if name.endswith("_key")}
+    assert keys <= set(services["agents"]["environment"])
+    assert not keys & set(services["api"]["environment"])
+    assert "ADMIN_TOKEN" not in services["agents"]["environment"]
