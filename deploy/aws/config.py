@@ -79,6 +79,11 @@ class Config:
             raise ConfigError("voiceTasksLeast should be at least 1, and at most voiceTasksMost")
 
 
+def context_names() -> frozenset[str]:
+    """What may be said in the context."""
+    return frozenset(_camel(each.name) for each in fields(Config))
+
+
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
