@@ -46,6 +46,8 @@ class Config:
     busy_percent: int = 60
     """Calls over capacity, in percent, that the number of voice tasks is steered to."""
     redis_node: str = "cache.t4g.small"
+    redis_snapshot: str = ""
+    """Made anew from this snapshot when it is set or changed."""
     log_days: int = 30
     alarm_email: str = ""
     """Who is told of alarms; nobody when empty."""

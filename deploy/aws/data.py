@@ -58,6 +58,7 @@ class Data(Stack):
             cache_subnet_group_name=place.ref,
             cache_parameter_group_name=parameters.ref,
             security_group_ids=[network.redis_group.security_group_id],
+            snapshot_name=config.redis_snapshot or None,
             snapshot_retention_limit=7,
             snapshot_window="03:00-04:00",
             preferred_maintenance_window="sun:04:30-sun:05:30",
