@@ -1,5 +1,7 @@
 """Celery's settings: for the workers, for beat, and for whoever sends a task."""
 
+import ssl
+
 from orchestrator.adapters import celery_queue as q
 from orchestrator.redis_address import sentinels_of
 from orchestrator.settings import current_settings
@@ -8,6 +10,9 @@ _settings = current_settings()
 _sentinels = sentinels_of(_settings.redis_url)
 
 broker_url = _sentinels.broker_url if _sentinels else _settings.redis_url
+if broker_url.startswith("rediss:"):
+    # Celery would take any certificate, as its clients do not check one unless they are told to.
+    broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # Redis may be away for as long as it likes
 result_backend = None  # outcomes are in the sessions themselves

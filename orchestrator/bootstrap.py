@@ -41,6 +41,7 @@ from orchestrator.services.waits import Waits
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
+    from orchestrator.adapters.ecs_task import EcsTask
     from orchestrator.adapters.livekit_rooms import LiveKitKey, LiveKitRooms, LiveKitTokens, LiveKitWebhooks
 
 SPAWN_DEADLINE_MARGIN_S = 10.0
@@ -95,6 +96,15 @@ class Container:
     def local_host(self) -> UnixHost:
         """The host daemon of this machine."""
         return UnixHost(self.settings.host_socket)
+
+    @cached_property
+    def ecs_task(self) -> EcsTask | None:
+        """The ECS task around this program; None anywhere else."""
+        if self.settings.ecs_agent_uri is None:
+            return None
+        from orchestrator.adapters.ecs_task import EcsTask
+
+        return EcsTask(self.settings.ecs_agent_uri)
 
     @cached_property
     def livekit_key(self) -> LiveKitKey:
@@ -254,6 +264,8 @@ class Container:
             await self.changes.aclose()
         if "health" in self.__dict__:
             await self.health.aclose()
+        if task := self.__dict__.get("ecs_task"):
+            await task.aclose()
         if "rooms" in self.__dict__:
             await self.rooms.aclose()
         await self.client.aclose()

@@ -335,6 +335,18 @@ class Counts:
         # Not by the spawns under way: one for a session in a call keeps the place that this has.
         return owned + self.by_state[SessionState.STARTING] - self.waiting
 
+    def room(self, most: int) -> int:
+        """How many more agents there may be: by ``MAX_BOTS``, and by what the hosts measured."""
+        room = most - self.agents
+        if self.host_room is not None:
+            room = min(room, self.host_room - self.spawning)
+        return max(0, room)
+
+    @property
+    def calls(self) -> int:
+        """Agents that belong to a user."""
+        return self.by_state[SessionState.ASSIGNED] + self.by_state[SessionState.ACTIVE]
+
     @property
     def queued(self) -> int:
         """Users who wait for an agent: those whose own is being started, and those who wait for capacity."""

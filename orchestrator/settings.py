@@ -39,7 +39,7 @@ SHORTEST_FROZEN_S = 2.0
 
 SECRETS = frozenset({
     "REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS",
-    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER",
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "ECS_AGENT_URI",
 })  # fmt: skip
 """No agent is given these."""
 
@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     """A call that is not over by then is ended, when its host drains."""
     drain_on_term: bool = False
     """SIGTERM means that the machine is being stopped: the host lets its calls end first."""
+    ecs_agent_uri: str | None = None
+    """Set by Amazon ECS: a host with calls asks its agent not to stop the task."""
 
     # Who may
     admin_token: SecretStr | None = None
@@ -201,6 +203,11 @@ class Settings(BaseSettings):
     @classmethod
     def _jwks_scheme(cls, value: str | None) -> str | None:
         return value and _check_url(value, ("http", "https"), "https://login.example.com/.well-known/jwks.json")
+
+    @field_validator("ecs_agent_uri")
+    @classmethod
+    def _ecs_scheme(cls, value: str | None) -> str | None:
+        return value and _check_url(value, ("http",), "http://169.254.170.2/api/0123")
 
     @field_validator("host_id")
     @classmethod

@@ -33,11 +33,8 @@ def totals_view(counts: Counts) -> Totals:
 
 
 def capacity_view(counts: Counts, most: int) -> Capacity:
-    """Agents, and how many more there may be: by MAX_BOTS, and by what the hosts measured."""
-    available = most - counts.agents
-    if counts.host_room is not None:
-        available = min(available, counts.host_room - counts.spawning)
-    available = max(0, available)
+    """Agents, and how many more there may be."""
+    available = counts.room(most)
     return Capacity(current=counts.agents, max=min(most, counts.agents + available), available=available)
 
 

@@ -84,6 +84,11 @@ def capacity(use: MachineUse, policy: CapacityPolicy) -> Capacity:
     return min(found, key=lambda each: each.agents)
 
 
+def busy_percent(calls: int, capacity: int) -> float:
+    """How much of the capacity is in calls; 100 where there is none, for then everybody waits."""
+    return round(100 * calls / capacity, 1) if capacity else 100.0
+
+
 def _by_memory(use: MachineUse, policy: CapacityPolicy) -> Capacity:
     """Those that are stay, however little is left."""
     measured = use.call_private_bytes

@@ -77,6 +77,12 @@ class HostUnavailableError(GreenroomError):
     code, status = "host_unavailable", 503
 
 
+class ProtectionUnavailableError(GreenroomError):
+    """The platform cannot be told to leave this container running."""
+
+    code, status = "protection_unavailable", 503
+
+
 class UnauthorizedError(GreenroomError):
     """Present an API key or a token: Authorization: Bearer …"""
 

@@ -132,6 +132,10 @@ class Agents:
         """Their processes."""
         return {agent.process.pid for agent in self._agents.values()}
 
+    def have_calls(self) -> bool:
+        """Whether one of them is a user's, or is on its way into a user's call."""
+        return any(agent.phase in ("assigned", "active") or agent.in_call for agent in self._agents.values())
+
     @property
     def count(self) -> int:
         """Those that are, and those on their way; not those that are being ended, whose place is free."""

@@ -35,6 +35,7 @@ from orchestrator.host.fence import Fence
 from orchestrator.host.machine import Machine
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.peers import Strangers
+from orchestrator.host.protection import Protection
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.watch import Bounds, overruns
@@ -144,6 +145,8 @@ class HostDaemon:
             self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
             self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
         ]  # fmt: skip
+        if (task := self._container.ecs_task) is not None:
+            loops.append(Protection(task, self._agents.have_calls).run())
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
         await self._shut_down(running)

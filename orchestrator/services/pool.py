@@ -9,6 +9,7 @@ import structlog
 
 from contract.states import SessionState
 from orchestrator.domain import pool
+from orchestrator.domain.capacity import busy_percent
 from orchestrator.domain.demand import DemandPolicy, aim
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.ports import HostRegistry, SessionStore, TaskQueue
@@ -101,11 +102,27 @@ class KeepPool:
         return ended
 
     async def check_hosts(self) -> list[str]:
-        """Queue a health check on the queue of each living host; returns their ids."""
+        """Queue a health check on the queue of each living host, and say how full they are; returns their ids."""
         living = [view.host for view in await self._registry.hosts() if view.alive]
         for host in living:
             await self._queue.check_host(host)
+        await self._tell(len(living))
         return living
+
+    async def _tell(self, hosts: int) -> None:
+        """One line a minute, for platforms that make their metrics out of logs. Without hosts there is no capacity."""
+        counts = await self._store.counts(self._default_target)
+        capacity = counts.agents + counts.room(self._limits.max_agents) if hosts else 0
+        log.info(
+            "pool",
+            ready=counts.pool_ready,
+            starting=counts.warming,
+            calls=counts.calls,
+            queued=counts.queued,
+            capacity=capacity,
+            busy_percent=busy_percent(counts.calls, capacity),
+            hosts=hosts,
+        )
 
     async def _perform(self, action: pool.Action, policy: pool.PoolPolicy, snapshot: pool.PoolSnapshot) -> None:
         match action:

@@ -166,6 +166,17 @@ async def test_while_it_drains_it_forks_nobody_and_knows_whom_it_has(host: Host)
     assert host.agents.are_gone
 
 
+async def test_it_knows_whether_it_has_calls(host: Host) -> None:
+    spawning = asyncio.create_task(host.agents.spawn(spawn()))
+    process = await forked(host)
+    host.says_hello(warm_id(1), process, "ready")
+    await spawning
+    assert not host.agents.have_calls(), "an agent that waits is no call"
+    for phase in ("assigned", "active"):
+        host.says_hello(warm_id(1), process, phase)
+        assert host.agents.have_calls()
+
+
 async def test_a_full_host_forks_nobody_more_but_for_a_call(host: Host) -> None:
     host.most = 1
     first = asyncio.create_task(host.agents.spawn(spawn()))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from contract import keys
 from contract.states import SessionState
@@ -243,3 +244,22 @@ async def test_checks_go_to_living_hosts(scene: Scene) -> None:
     await beat(scene.hosts, "host-2")
     await beat(scene.hosts, "host-3", lease_s=-1)
     assert await scene.pool().check_hosts() == ["host-1", "host-2"] == scene.queue.checked
+
+
+async def test_the_check_says_how_full_the_hosts_are(scene: Scene) -> None:
+    await warm(scene.store, 1, 2, 3)
+    await claimed(scene.store)
+    with capture_logs() as lines:
+        await scene.pool(replace(LIMITS, max_agents=4)).check_hosts()
+    (line,) = [line for line in lines if line["event"] == "pool"]
+    said = {name: line[name] for name in ("ready", "starting", "calls", "queued", "capacity", "busy_percent", "hosts")}
+    assert said == {
+        "ready": 2, "starting": 0, "calls": 1, "queued": 0, "capacity": 4, "busy_percent": 25.0, "hosts": 1
+    }  # fmt: skip
+
+
+async def test_without_a_host_there_is_no_capacity(scene: Scene) -> None:
+    await beat(scene.hosts, lease_s=-1)
+    with capture_logs() as lines:
+        assert await scene.pool().check_hosts() == []
+    assert [(line["hosts"], line["capacity"], line["busy_percent"]) for line in lines] == [(0, 0, 100.0)]

@@ -1,0 +1,115 @@
+"""What is decided by whoever deploys: read from the CDK context (``cdk.json`` or ``-c name=value``)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+CPU_UNITS = {1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
+"""Fargate's sizes: processors, and the least and the most GiB of memory that go with them."""
+
+REQUIRED = ("certificateArn", "secretLiveKit", "secretCallers", "secretProviders", "livekitUrl")
+
+
+class ConfigError(ValueError):
+    """The context lacks something, or has it wrong; the message names it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One Greenroom on AWS."""
+
+    certificate_arn: str
+    """ACM's certificate for the name under which the API is reached."""
+    secret_live_kit: str
+    """ARN of the secret with LIVEKIT_API_KEY and LIVEKIT_API_SECRET."""
+    secret_callers: str
+    """ARN of the secret with ADMIN_TOKEN and API_KEYS."""
+    secret_providers: str
+    """ARN of the secret with the providers' keys."""
+    livekit_url: str
+    repository: str = "greenroom-orchestrator"
+    """The ECR repository of the image."""
+    image_tag: str = "latest"
+    settings: dict[str, str] = field(default_factory=dict)
+    """More of Greenroom's settings, for every program."""
+    max_bots: int = 200
+    prewarm_pool_size: int = 10
+    api_tasks: int = 2
+    voice_cpus: int = 4
+    voice_memory_gib: int = 8
+    voice_tasks_least: int = 2
+    voice_tasks_most: int = 8
+    busy_percent: int = 60
+    """Calls over capacity, in percent, that the number of voice tasks is steered to."""
+    redis_node: str = "cache.t4g.small"
+    redis_snapshot: str = ""
+    """Made anew from this snapshot when it is set or changed."""
+    log_days: int = 30
+    alarm_email: str = ""
+    """Who is told of alarms; nobody when empty."""
+
+    @classmethod
+    def of(cls, context: Callable[[str], Any]) -> Config:
+        """Read the context.
+
+        Raises:
+            ConfigError: something is missing or wrong.
+        """
+        if missing := [name for name in REQUIRED if not context(name)]:
+            raise ConfigError(f"missing in the context: {', '.join(missing)}; see docs/deploy/aws.md")
+        given = {each.name: context(_camel(each.name)) for each in fields(cls)}
+        config = cls(**{name: _typed(name, value) for name, value in given.items() if value is not None})
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """See that the figures go together.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        if self.voice_cpus not in CPU_UNITS:
+            raise ConfigError(f"voiceCpus should be one of {', '.join(map(str, CPU_UNITS))}, not {self.voice_cpus}")
+        least, most = CPU_UNITS[self.voice_cpus]
+        if not least <= self.voice_memory_gib <= most:
+            raise ConfigError(f"voiceMemoryGib should be {least} to {most} with {self.voice_cpus} processors")
+        if not 1 <= self.voice_tasks_least <= self.voice_tasks_most:
+            raise ConfigError("voiceTasksLeast should be at least 1, and at most voiceTasksMost")
+
+
+def context_names() -> frozenset[str]:
+    """What may be said in the context."""
+    return frozenset(_camel(each.name) for each in fields(Config))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """What ``-c`` gives is text."""
+    wanted = {each.name: each.type for each in fields(Config)}[name]
+    try:
+        if wanted == "int":
+            return int(value)
+        if wanted.startswith("dict") and isinstance(value, str):
+            value = json.loads(value)
+    except ValueError:
+        raise ConfigError(
+            f"{_camel(name)} should be {'a number' if wanted == 'int' else 'JSON'}, not {value!r}"
+        ) from None
+    if wanted.startswith("dict"):
+        return _settings(value)
+    return str(value)
+
+
+def _settings(value: dict[str, Any]) -> dict[str, str]:
+    for name in value:
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise ConfigError(f"settings: {name} should be a setting's name in capitals")
+    return {name: str(each) for name, each in value.items()}
