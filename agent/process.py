@@ -210,6 +210,7 @@ class AgentProcess:
             on_end=lambda reason: self._finish(LastWord(reason)),
             history=resumption.history if resumption is not None else (),
             resumed=resumption is not None and resumption.active,
+            on_measured=self._link.send,
         )
         # The answer to the claim is on its way through host, Redis and API: it goes first on a busy machine.
         await asyncio.sleep(HEAD_START_S)
@@ -258,6 +259,8 @@ class AgentProcess:
     async def _leave(self, word: LastWord) -> None:
         signal.alarm(LEAVE_AT_MOST_S)
         log.info("leaving", extra={"reason": word.reason, "ok": word.ok})
+        if self._conversation is not None:
+            self._conversation.measure()
         self._link.send(Leaving(reason=word.reason, ok=word.ok))
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from contract.measures import Count, Provider, Timing, Used
+
 MAX_MESSAGE_BYTES = 128 * 1024
 """One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
 
@@ -153,6 +155,19 @@ class Turn(_Message):
     interrupted: bool = False
     latency_s: Seconds | None = None
     """For an assistant's turn: from the end of the user's speech to the answer's first sound."""
+
+
+class Measured(_Message):
+    """agent -> host: what it measured since the report before. Sent again on each new line, with the same ``seq``."""
+
+    type: Literal["measured"] = "measured"
+    seq: int = Field(ge=1, lt=2**53)
+    timings: tuple[Timing, ...] = Field(default=(), max_length=64)
+    used: tuple[Used, ...] = Field(default=(), max_length=64)
+    barge_ins: Count = 0
+    """Answers that the user cut short by speaking."""
+    transcription_errors: tuple[Provider, ...] = Field(default=(), max_length=64)
+    """One for each, by whose it was."""
 
 
 class Leaving(_Message):
@@ -349,7 +364,7 @@ class Exited(_Message):
 
 
 AnyMessage = Annotated[
-    Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
+    Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Measured | Leaving | Pong
     | Admit | Assign | End | Ping
     | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
     | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,

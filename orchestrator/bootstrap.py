@@ -18,6 +18,7 @@ from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_measures import RedisMeasures
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
@@ -41,6 +42,7 @@ from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from orchestrator.adapters.livekit_rooms import LiveKitKey, LiveKitRooms, LiveKitTokens, LiveKitWebhooks
+    from orchestrator.adapters.queue_lag import RedisQueues
 
 SPAWN_DEADLINE_MARGIN_S = 10.0
 """Above a try's own time-out: the queue's wait, the room, the record."""
@@ -79,6 +81,18 @@ class Container:
     def statistics(self) -> RedisStatistics:
         """What was measured."""
         return RedisStatistics(self.client)
+
+    @cached_property
+    def measures(self) -> RedisMeasures:
+        """What was measured of calls."""
+        return RedisMeasures(self.client)
+
+    @cached_property
+    def queues(self) -> RedisQueues:
+        """The workers' queues, as they are in Redis."""
+        from orchestrator.adapters.queue_lag import RedisQueues
+
+        return RedisQueues(self.client)
 
     @cached_property
     def changes(self) -> RedisChanges:

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
+from orchestrator.domain.prices import Prices, parse_prices
 from orchestrator.redis_address import check_address
 
 
@@ -56,6 +57,10 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 
 def _rate(value: object) -> object:
     return parse_rate(value) if isinstance(value, str) else value
+
+
+def _prices(value: object) -> object:
+    return parse_prices(value) if isinstance(value, str) else value
 
 
 RateSetting = Annotated[Rate | None, NoDecode, BeforeValidator(_rate)]
@@ -177,6 +182,11 @@ class Settings(BaseSettings):
     """How long an agent has to acknowledge a claim before the next one is tried; below Redis's own time-out."""
     claim_tries: int = Field(default=4, ge=1, le=32)
 
+    # What is told
+    prices: Annotated[Prices, NoDecode, BeforeValidator(_prices)] = Field(default_factory=Prices)
+    """What providers charge, in US dollars for one of a unit."""
+    otel_exporter_otlp_endpoint: str | None = None
+    """Where traces go, by OTLP over HTTP; none: there are none."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -201,6 +211,11 @@ class Settings(BaseSettings):
     @classmethod
     def _jwks_scheme(cls, value: str | None) -> str | None:
         return value and _check_url(value, ("http", "https"), "https://login.example.com/.well-known/jwks.json")
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        return value and _check_url(value, ("http", "https"), "http://127.0.0.1:4318")
 
     @field_validator("host_id")
     @classmethod

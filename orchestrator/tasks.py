@@ -119,8 +119,8 @@ def refill_pool() -> int:
 
 @app.task(name=q.REAP_TASK)
 def reap_stale_sessions() -> int:
-    """End what is inactive, unclaimed or too old."""
-    return _guarded("reap", lambda c: _count(c.pool.reap()))
+    """End what is inactive, unclaimed or too old, and count the calls that no host counted."""
+    return _guarded("reap", _reap)
 
 
 @app.task(name=q.REPLACE_LOST_TASK)
@@ -146,6 +146,12 @@ def check_hosts() -> int:
 def check_agents() -> int:
     """Have this machine's host ping its agents."""
     return _guarded(f"check:{settings.host_id}", lambda c: _count(c.spawner.check()))
+
+
+async def _reap(container: Container) -> int:
+    ended = await container.pool.reap()
+    await container.measures.settle_late(await container.store.now())
+    return len(ended)
 
 
 async def _stepped(step: Awaitable[object]) -> int:

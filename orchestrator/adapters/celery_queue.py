@@ -6,6 +6,7 @@ Producers and consumers must declare a host's queue alike: a producer without ``
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from celery import Celery
@@ -20,6 +21,8 @@ REFILL_QUEUE = "refill"
 """Agents for the pool, and the refills themselves."""
 MAINTENANCE_QUEUE = "maintenance"
 HOST_QUEUE_EXPIRES_S = 300.0
+QUEUED_AT = "greenroom_queued_at"
+"""A message's header: when it was queued, in Unix seconds. Beat's own have none."""
 
 SPAWN_TASK = "greenroom.spawn_agent"
 REFILL_TASK = "greenroom.refill_pool"
@@ -67,7 +70,10 @@ class CeleryQueue:
 
     async def _send(self, task: str, **options: Any) -> None:
         # Celery publishes synchronously: in a thread, so that no request waits for it.
+        headers = {QUEUED_AT: time.time()}
         try:
-            await asyncio.to_thread(self._app.send_task, task, ignore_result=True, retry=False, **options)
+            await asyncio.to_thread(
+                self._app.send_task, task, ignore_result=True, retry=False, headers=headers, **options
+            )
         except (OperationalError, OSError) as error:
             raise QueueUnavailableError from error

@@ -11,11 +11,13 @@ from prometheus_client.registry import Collector
 
 from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
+from orchestrator.api.voice_metrics import memory_families, queue_families, voice_families
 from orchestrator.bootstrap import Container
 from orchestrator.domain.breaker import Phase
 from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
+from orchestrator.domain.voice import Observations, QueueLag, StoreMemory
 from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, SpawnStats, number_in
 
 BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
@@ -30,15 +32,24 @@ class Scrape(Collector):
     spawns: SpawnStats
     hosts: Sequence[HostView]
     breaker: BreakerView
+    observations: Observations
+    queues: Sequence[QueueLag]
+    memory: StoreMemory | None
+    most_agents: int
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
         yield from _pool(self.counts, self.aim)
+        yield _gauge("greenroom_agents", "Agents that are, and those on their way.", self.counts.agents)
+        yield _gauge("greenroom_agents_max", "Agents that there may be (MAX_BOTS).", self.most_agents)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
         yield _breaker(self.breaker)
         yield from _hosts(self.hosts)
+        yield from voice_families(self.observations, self.counts.by_state[SessionState.ACTIVE])
+        yield from queue_families(self.queues)
+        yield from memory_families(self.memory)
 
 
 class _Away(Collector):
@@ -58,8 +69,17 @@ async def _look(container: Container) -> Collector:
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
         now = aim(counts.floor, counts.measured, container.demand)
-        spawns, hosts = await store.spawn_stats(), await container.hosts.hosts()
-        return Scrape(counts, now, spawns, hosts, await container.breakers.look(DEFAULT_KIND))
+        return Scrape(
+            counts,
+            now,
+            await store.spawn_stats(),
+            await container.hosts.hosts(),
+            await container.breakers.look(DEFAULT_KIND),
+            await container.measures.observations(),
+            await container.queues.lags(),
+            await container.measures.memory(),
+            container.settings.max_bots,
+        )
     except (GreenroomError, TimeoutError):
         return _Away()
 

@@ -23,6 +23,7 @@ from contract.messages import (
     End,
     Fork,
     Hello,
+    Measured,
     Resumption,
     Spawn,
     Spawned,
@@ -58,6 +59,16 @@ class Replacer(Protocol):
 
     async def agent_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> Death:
         """An agent died unexpectedly, or does not answer."""
+
+
+class Counter(Protocol):
+    """Counts what agents measured (``host.measures.CallCounter``)."""
+
+    async def measured(self, session_id: str, agent: AgentIdentity, report: Measured) -> None:
+        """An agent reported."""
+
+    async def over(self, session_id: str) -> None:
+        """An agent is gone, and its call may be over."""
 
 
 class Background(Protocol):
@@ -96,6 +107,7 @@ class Agents:
         background: Background,
         on_change: Callable[[], object],
         capacity: Callable[[int], Capacity],
+        counter: Counter,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -109,6 +121,7 @@ class Agents:
         """Called when the pool may lack an agent."""
         self._capacity = capacity
         """How many agents there can be, with so many now."""
+        self._counter = counter
         self._agents: dict[str, Agent] = {}
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
@@ -352,6 +365,11 @@ class Agents:
 
         self._outbox.put(keep)
 
+    def measured(self, agent: Agent, report: Measured) -> None:
+        """An agent measured something."""
+        identity = self._identity(agent.process)
+        self._outbox.put(partial(self._counter.measured, agent.session_id, identity, report))
+
     # --- end -------------------------------------------------------------------------------------------
 
     async def check(self) -> list[str]:
@@ -470,6 +488,7 @@ class Agents:
             self._outbox.put(lambda: self._ended(session_id, agent, reason))
         else:
             self._outbox.put(lambda: self._died(session_id, agent, reason, DIED))
+        self._outbox.put(lambda: self._counter.over(session_id))
 
     async def _ended(self, session_id: str, agent: AgentIdentity, reason: str) -> None:
         done = await self._store.finish(session_id, SessionState.ENDED, reason, agent=agent)
