@@ -22,6 +22,10 @@ from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, 
 
 BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
 
+SPAWN_FAILURES = ("agent_died", "host_unavailable", "livekit_unavailable", "spawn_timeout", "zygote_unavailable")
+REPLACEMENTS = ("agent_died", "agent_unresponsive", "host_lost")
+"""Told as 0 before they happened: Prometheus takes the first value that it sees for no growth."""
+
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
 class Scrape(Collector):
@@ -132,12 +136,12 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     histogram.add_metric([], buckets, total)
     yield histogram
     failures = CounterMetricFamily("greenroom_spawn_failures", "Spawns that failed, by reason.", labels=["reason"])
-    for reason, number in sorted(spawns.failures.items()):
+    for reason, number in sorted((dict.fromkeys(SPAWN_FAILURES, 0) | dict(spawns.failures)).items()):
         failures.add_metric([reason], number)
     yield failures
     words = "Agents that died in a call and were replaced, by reason."
     replaced = CounterMetricFamily("greenroom_replacements", words, labels=["reason"])
-    for reason, number in sorted(spawns.replacements.items()):
+    for reason, number in sorted((dict.fromkeys(REPLACEMENTS, 0) | dict(spawns.replacements)).items()):
         replaced.add_metric([reason], number)
     yield replaced
 
