@@ -19,7 +19,7 @@ from livekit.agents import (
 )
 from livekit.agents.utils import http_context
 
-from agent import voices
+from agent import traces, voices
 from agent.usage import Meter
 from agent.voices.phrases import intent_of
 from contract.messages import Assignment, Measured, Turn
@@ -148,6 +148,7 @@ class Conversation:
         if not text:
             return
         self._on_turn(_turn(item, text))
+        traces.turn(item, self._assignment.trace)
         self._notice_farewell(item, text)
 
     def _notice_farewell(self, item: llm.ChatMessage, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from contract.measures import Count, Provider, Timing, Used
+from contract.tracing import Traceparent
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
@@ -72,6 +73,8 @@ class Assignment(BaseModel):
     opening_line: str | None = None
     correlation_id: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    trace: Traceparent | None = None
+    """Of the request that claimed it, where there are traces."""
 
 
 class AgentLimits(BaseModel):
@@ -265,6 +268,7 @@ class Spawn(_Message):
     timeout_s: float = Field(default=10.0, gt=0, le=60)
     in_call: bool = False
     """A user waits in the room: its agent died. A host that drains starts this one, too."""
+    trace: Traceparent | None = None
 
 
 class Spawned(_Message):
@@ -328,6 +332,7 @@ class Fork(_Message):
     limits: AgentLimits
     proof: str = ""
     """Shows its host that it is this session's agent; made from a key that only the host has."""
+    trace: Traceparent | None = None
 
 
 class ZygoteReady(_Message):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-import structlog
 
 from contract.keys import DEFAULT_KIND
 from orchestrator.adapters.local_host import UnixHost
@@ -284,32 +280,3 @@ def celery_queue() -> TaskQueue:
     app.amqp.queues  # noqa: B018
     app.connection_for_write().transport  # noqa: B018
     return CeleryQueue(app)
-
-
-def set_up_logging(settings: Settings, program: str) -> None:
-    """One JSON object for each line (or coloured text), with the program's name and what was bound to the context."""
-    shared: list[Callable[..., object]] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    as_json = settings.log_format == "json"
-    # Not rich's tracebacks: they show every variable's value, tokens and keys as well.
-    to_console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    render = structlog.processors.JSONRenderer() if as_json else to_console
-    traceback = structlog.processors.format_exc_info
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    structlog.configure(
-        processors=[*shared, traceback, render],  # type: ignore[list-item]
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(program=program)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,  # type: ignore[arg-type]
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, traceback, render],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

@@ -49,6 +49,7 @@ AGENT_VARIABLES = (
     "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
     "GREENROOM_HOME", "HOST_ID", "LOG_LEVEL", "AGENT", "AGENT_*", "ASSEMBLY_*", "GROQ_*", "INWORLD_*",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",  # not its headers, which have the collector's key: AGENT_ENV can give them
 )  # fmt: skip
 """What agents are given of the environment: names, and patterns with ``*``."""
 

@@ -13,6 +13,7 @@ from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from contract import tracing
 from orchestrator.domain.errors import QueueUnavailableError
 
 SPAWN_QUEUE = "spawn"
@@ -70,7 +71,9 @@ class CeleryQueue:
 
     async def _send(self, task: str, **options: Any) -> None:
         # Celery publishes synchronously: in a thread, so that no request waits for it.
-        headers = {QUEUED_AT: time.time()}
+        headers: dict[str, Any] = {QUEUED_AT: time.time()}
+        if here := tracing.carried():
+            headers["traceparent"] = here
         try:
             await asyncio.to_thread(
                 self._app.send_task, task, ignore_result=True, retry=False, headers=headers, **options

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from contract import tracing
 from contract.messages import (
     Admit,
     AgentLimits,
@@ -164,9 +165,10 @@ class Agents:
             return refusal
         deadline = asyncio.get_running_loop().time() + request.timeout_s
         try:
-            agent = await self._agent_for(request)
-            await self._in_room(agent, deadline, request.timeout_s)
-            await self._recorded(agent)
+            with tracing.span("host.spawn", request.trace, session_id=request.session_id):
+                agent = await self._agent_for(request)
+                await self._in_room(agent, deadline, request.timeout_s)
+                await self._recorded(agent)
         except ZygoteUnavailableError as error:
             return Spawned(ok=False, code=error.code, reason=str(error))
         except AgentGoneError as error:
@@ -228,9 +230,11 @@ class Agents:
             last_word_path=str(self._files.last_word_path(request.session_id)),
             limits=settings.limits,
             proof=self._files.proof(request.session_id),
+            trace=tracing.carried(),
         )
         self._files.prepare(request.session_id)
-        forked, generation = await self._zygote.fork(fork, request.timeout_s)
+        with tracing.span("host.fork"):
+            forked, generation = await self._zygote.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
         process = ProcessId(forked.pid, forked.start_ticks)
@@ -294,7 +298,8 @@ class Agents:
         if agent is None or agent.ending is not None:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
-            answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
+            with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
+                answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
         except AgentGoneError as error:
             return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
         if answer.accepted and agent.assignment is None:

@@ -11,7 +11,7 @@ PROGRAM = """
 import logging, sys
 from pathlib import Path
 sys.path.insert(0, ".")
-from orchestrator.bootstrap import set_up_logging
+from orchestrator.logs import set_up_logging
 from tests.support.api import settings
 import structlog
 
