@@ -4,7 +4,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench chaos lint format setup clean
+.PHONY: help run test bench chaos observe lint format setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ bench: ## Measure everything that the README has a figure for; about twelve minu
 chaos: ## Break every part of a running system with users in it: make chaos ARGS="--seed 7 --faults 10"
 	@sh scripts/setup.sh --dev
 	@.venv/bin/python -m benchmarks.chaos $(ARGS)
+
+observe: ## Two minutes of calls under a Prometheus: every panel's and alert's value
+	@sh scripts/setup.sh --dev
+	@.venv/bin/python -m benchmarks.observe $(ARGS)
 
 lint: ## Check style, types and import directions
 	@sh scripts/setup.sh --dev

@@ -38,7 +38,7 @@ class Lines:
         if trace_id is not None:
             self._same["trace_id"] = trace_id
 
-    def line(self, at: float, level: str, logger: str, event: str, **fields: object) -> str:
+    def line(self, at: float, level: str, logger: str, event: str, fields: Mapping[str, object]) -> str:
         """One line, without its end. ``at`` is in Unix seconds."""
         when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         content = {"timestamp": when, "level": level, "logger": logger, "event": event[:MAX_LINE_CHARS]} | self._same
@@ -59,7 +59,7 @@ class JsonFormatter(logging.Formatter):
         fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)[-MAX_LINE_CHARS:]
-        return self._lines.line(record.created, record.levelname.lower(), record.name, record.getMessage(), **fields)
+        return self._lines.line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
 
 
 class PrintedLines(io.TextIOBase):
@@ -77,7 +77,7 @@ class PrintedLines(io.TextIOBase):
         if len(self._rest) > MAX_LINE_CHARS:
             lines, self._rest = [*lines, self._rest], ""
         for line in lines:
-            entry = self._lines.line(time.time(), "info", self._name, line, stream=self._name)
+            entry = self._lines.line(time.time(), "info", self._name, line, {"stream": self._name})
             self._out.write(entry + "\n")
         self._out.flush()
         return len(text)

@@ -80,7 +80,7 @@ _process = _Process()
 
 @setup_logging.connect
 def _logging(**_: Any) -> None:
-    set_up_logging(settings, "worker")
+    set_up_logging(settings, "beat" if "beat" in sys.argv else "worker")
 
 
 @worker_init.connect
