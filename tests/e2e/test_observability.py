@@ -179,6 +179,18 @@ async def test_capacity_that_is_used_up(prometheus: Prometheus, system: System, 
     await until(lambda: not waits(prometheus, "CapacityHigh")(), "room again")
 
 
+async def test_a_worker_that_stands_still(prometheus: Prometheus, system: System, session_id: str) -> None:
+    await asyncio.to_thread(system.wait_pool, 2)
+    async with frozen(system, "worker"):
+        # Two find an agent; of the others' spawns it has taken one out of the queue at most.
+        started = [system.start_session(f"w{number}")["sessionId"] for number in range(4)]
+        await until(waits(prometheus, "QueueGrowing"), "QueueGrowing")
+        assert (prometheus.value("greenroom_refill_lag_seconds") or 0) > 8, "what BeatLate looks at"
+    for each in started:
+        system.end(each)
+    await until(lambda: not waits(prometheus, "QueueGrowing")(), "nobody waits")
+
+
 async def test_an_api_and_a_redis_that_do_not_answer(prometheus: Prometheus, system: System, session_id: str) -> None:
     async with frozen(system, "api"):
         await until(waits(prometheus, "ApiDown"), "ApiDown")
