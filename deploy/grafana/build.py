@@ -37,19 +37,23 @@ def _text(board: Board) -> str:
         .timezone("browser")
         .readonly()
     )
-    for panel in board.panels:
-        builder = builder.with_panel(_panel(panel))
+    for number, panel in enumerate(board.panels, 1):
+        builder = builder.with_panel(_panel(panel, number))
     return json.dumps(builder.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
-def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
-    made = stat.Panel() if panel.stat else timeseries.Panel()
-    made = made.title(panel.title).description(panel.told).unit(panel.unit).datasource(SOURCE)
+def _panel(panel: Panel, number: int) -> stat.Panel | timeseries.Panel:
+    made = stat.Panel().reduce_options(_newest()) if panel.stat else timeseries.Panel().min(0).legend(_legend())
+    made = made.id(number).title(panel.title).description(panel.told).unit(panel.unit).datasource(SOURCE)
     made = made.height(HEIGHT).span(WIDTH)
     for letter, query in zip("ABCDEFGH", panel.queries, strict=False):
         target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(letter)
         made = made.with_target(target)
-    return made if isinstance(made, stat.Panel) else made.min(0).legend(_legend())
+    return made
+
+
+def _newest() -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs(["lastNotNull"])
 
 
 def _legend() -> common.VizLegendOptions:
