@@ -21,7 +21,7 @@ _SERIOUS = frozenset({"warning", "error", "critical"})
 _SUPERVISOR = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:WARN|INFO) (exited: .*not expected.*|killing .*)")
 _CONSOLE = re.compile(r"\[\s*(warning|error|critical)\s*\]")
 _CRITICAL = "critical: "
-_NOISE = frozenset({"level", "event", "timestamp", "logger", "host"})
+_NOISE = frozenset({"level", "event", "timestamp", "logger"})
 
 
 class ProgramsLog:
