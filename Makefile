@@ -4,7 +4,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help run test image-test bench chaos soak lint format setup clean
+.PHONY: help run test image-test bench chaos soak observe lint format setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,10 @@ chaos: ## Break every part of a running system with users in it: make chaos ARGS
 soak: ## See whether anything grows, for 15 minutes: make soak ARGS="--minutes 60 --agents 40"
 	@sh scripts/setup.sh --dev
 	@.venv/bin/python -m benchmarks.soak $(ARGS)
+
+observe: ## Two minutes of calls under a Prometheus: every panel's and alert's value
+	@sh scripts/setup.sh --dev
+	@.venv/bin/python -m benchmarks.observe $(ARGS)
 
 lint: ## Check style, types and import directions
 	@sh scripts/setup.sh --dev

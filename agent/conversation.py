@@ -19,9 +19,10 @@ from livekit.agents import (
 )
 from livekit.agents.utils import http_context
 
-from agent import voices
+from agent import traces, voices
+from agent.usage import Meter
 from agent.voices.phrases import intent_of
-from contract.messages import Assignment, Turn
+from contract.messages import Assignment, Measured, Turn
 
 logger = logging.getLogger("greenroom.agent")
 
@@ -33,8 +34,13 @@ _INPUT_SAMPLE_RATE = 16_000
 """What voice detection and recognition need: nothing is resampled on the way."""
 
 
+def _unheard(report: Measured) -> None:
+    """Nobody counts it."""
+
+
 class Conversation:
-    """Talks with one user. ``on_turn`` gets each finished turn, ``on_end`` the reason, at most once.
+    """Talks with one user. ``on_turn`` gets each finished turn, ``on_end`` the reason, at most once,
+    ``on_measured`` what was measured, after each answer.
 
     ``history`` is what was said before this agent took over, oldest first; ``resumed`` means that the user was there.
     """
@@ -49,12 +55,15 @@ class Conversation:
         on_end: Callable[[str], None],
         history: Sequence[Turn] = (),
         resumed: bool = False,
+        on_measured: Callable[[Measured], None] = _unheard,
     ) -> None:
         self._room = room
         self._assignment = assignment
         self._agent_factory = agent_factory
         self._on_turn = on_turn
         self._on_end = on_end
+        self._on_measured = on_measured
+        self._meter: Meter | None = None
         self._history = history
         self._resumed = resumed or bool(history)
         self._agent: Agent | None = None
@@ -88,6 +97,8 @@ class Conversation:
         )
         self._session.on("conversation_item_added", self._item_added)
         self._session.on("close", self._closed)
+        self._meter = Meter(voice, self._on_measured)
+        self._meter.watch(self._session)
         await self._session.start(self._agent, room=self._room, room_options=_room_options(voice))
 
     async def _make_agent(self) -> Agent:
@@ -116,6 +127,11 @@ class Conversation:
         speaks_itself = getattr(type(self._agent), "on_enter", None) is not Agent.on_enter
         return own if own or speaks_itself else DEFAULT_LINE
 
+    def measure(self) -> None:
+        """Report what was not reported yet: before the line to the host is closed."""
+        if self._meter is not None:
+            self._meter.close()
+
     async def aclose(self) -> None:
         """Stop talking and close every stream. ``on_end`` is not called for it."""
         self._ended = True
@@ -132,6 +148,7 @@ class Conversation:
         if not text:
             return
         self._on_turn(_turn(item, text))
+        traces.turn(item, self._assignment.trace)
         self._notice_farewell(item, text)
 
     def _notice_farewell(self, item: llm.ChatMessage, text: str) -> None:

@@ -13,6 +13,7 @@ from contract.messages import (
     MAX_MESSAGE_BYTES,
     AnyMessage,
     Hello,
+    Measured,
     ProtocolError,
     Turn,
     UserJoined,
@@ -26,6 +27,8 @@ RETRY_S = 0.1
 """Well below the time in which a claim must be acknowledged: a host may restart just before one."""
 SETTLED_S = 1.0
 """A line that the host closes sooner was not taken: an agent that is always refused has no host."""
+REPORTS_KEPT = 50
+"""Sent again on each new line: what a host had heard and not counted when it died is lost with it."""
 UNSENT_KEPT = 200
 """Finished turns and joins that a restarting host has yet to hear of."""
 
@@ -41,6 +44,7 @@ class HostLink:
         self._on_message = on_message
         self._writer: asyncio.StreamWriter | None = None
         self._unsent: deque[AnyMessage] = deque(maxlen=UNSENT_KEPT)
+        self._reports: deque[Measured] = deque(maxlen=REPORTS_KEPT)
         self._lost_at = time.monotonic()
 
     def alone_for_s(self) -> float:
@@ -49,6 +53,8 @@ class HostLink:
 
     def send(self, message: AnyMessage) -> None:
         """Send now. Without a host, what must not be lost is kept until there is one."""
+        if isinstance(message, Measured):
+            self._reports.append(message)
         if self._writer is not None:
             self._writer.write(message.to_line())
         elif isinstance(message, Turn | UserJoined | UserLeft):
@@ -74,6 +80,8 @@ class HostLink:
         opened_at = time.monotonic()
         try:
             writer.write(self._hello().to_line())
+            for report in self._reports:
+                writer.write(report.to_line())
             while self._unsent:
                 writer.write(self._unsent.popleft().to_line())
             self._writer = writer

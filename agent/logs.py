@@ -1,5 +1,8 @@
 """An agent's log: one JSON object on each line of its own file, also for what is merely printed.
 
+Its fields are those of the other programs' lines (``orchestrator.logs``): timestamp, level, logger, event, program,
+host, session_id, trace_id. No secret that is in the agent's environment, and no token, gets into it.
+
 The file, not a pipe, is what standard output and error are: an agent outlives its host daemon, and a pipe would not.
 """
 
@@ -9,37 +12,63 @@ import io
 import json
 import logging
 import os
+import socket
 import sys
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TextIO
+
+from contract.masking import Mask, secrets_in
 
 MAX_LINE_CHARS = 8_000
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
+class Lines:
+    """Makes lines of one agent. ``trace_id`` is known from the claim on."""
+
+    def __init__(self, session_id: str, environment: Mapping[str, str]) -> None:
+        host = environment.get("HOST_ID") or socket.gethostname()
+        self._same: dict[str, object] = {"program": "agent", "host": host, "session_id": session_id}
+        self._mask = Mask(secrets_in(environment))
+
+    def know(self, trace_id: str | None) -> None:
+        """This agent is part of a trace."""
+        if trace_id is not None:
+            self._same["trace_id"] = trace_id
+
+    def line(self, at: float, level: str, logger: str, event: str, fields: Mapping[str, object]) -> str:
+        """One line, without its end. ``at`` is in Unix seconds."""
+        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        content = {"timestamp": when, "level": level, "logger": logger, "event": event[:MAX_LINE_CHARS]} | self._same
+        # A library's own field of such a name is kept beside ours.
+        more = {f"{name}_" if name in content else name: value for name, value in fields.items()}
+        return self._mask(json.dumps(content | more, default=str, ensure_ascii=False))
+
+
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object: at (Unix seconds), level, logger, message and the record's extra fields."""
+    """A record as one line, with its extra fields."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
 
     def format(self, record: logging.LogRecord) -> str:
         """Encode one record."""
-        line: dict[str, object] = {
-            "at": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage()[:MAX_LINE_CHARS],
-        }
-        line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+        fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[-MAX_LINE_CHARS:]
-        return json.dumps(line, default=str, ensure_ascii=False)
+            fields["exception"] = self.formatException(record.exc_info)[-MAX_LINE_CHARS:]
+        return self._lines.line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
 
 
 class PrintedLines(io.TextIOBase):
-    """What ``print`` and tracebacks write, as JSON lines that name their stream."""
+    """What ``print`` and tracebacks write, as lines that name their stream."""
 
-    def __init__(self, name: str, out: TextIO) -> None:
+    def __init__(self, name: str, out: TextIO, lines: Lines) -> None:
         self._name = name
         self._out = out
+        self._lines = lines
         self._rest = ""
 
     def write(self, text: str) -> int:
@@ -48,13 +77,13 @@ class PrintedLines(io.TextIOBase):
         if len(self._rest) > MAX_LINE_CHARS:
             lines, self._rest = [*lines, self._rest], ""
         for line in lines:
-            entry = {"at": round(time.time(), 3), "stream": self._name, "message": line[:MAX_LINE_CHARS]}
-            self._out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            entry = self._lines.line(time.time(), "info", self._name, line, {"stream": self._name})
+            self._out.write(entry + "\n")
         self._out.flush()
         return len(text)
 
 
-def redirect(path: str) -> None:
+def redirect(path: str, session_id: str) -> Lines:
     """Make the file this process's standard output and error, and the log's place."""
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
@@ -64,8 +93,10 @@ def redirect(path: str) -> None:
     os.dup2(fd, 2)
     out = os.fdopen(fd, "w", encoding="utf-8", errors="replace", buffering=1)
     handler = logging.StreamHandler(out)
-    handler.setFormatter(JsonFormatter())
+    lines = Lines(session_id, os.environ)
+    handler.setFormatter(JsonFormatter(lines))
     logging.basicConfig(handlers=[handler], level=os.environ.get("LOG_LEVEL", "info").upper(), force=True)
     logging.getLogger("livekit").setLevel(logging.WARNING)
-    sys.stdout = PrintedLines("stdout", out)
-    sys.stderr = PrintedLines("stderr", out)
+    sys.stdout = PrintedLines("stdout", out, lines)
+    sys.stderr = PrintedLines("stderr", out, lines)
+    return lines

@@ -16,10 +16,12 @@ from typing import Any
 
 from livekit import rtc
 
+from agent import traces
 from agent.conversation import Conversation
 from agent.host_link import HostLink
 from agent.loading import AgentFactory
-from agent.logs import redirect
+from agent.logs import Lines, redirect
+from contract import tracing
 from contract.messages import (
     Admit,
     AgentPhase,
@@ -63,16 +65,16 @@ class LastWord:
 
 def run_agent(fork: Fork, factory: AgentFactory) -> int:
     """Live the session through; returns the process's exit code (0, or 1 when something broke)."""
-    redirect(fork.log_path)
-    word = asyncio.run(_live(fork, factory))
+    lines = redirect(fork.log_path, fork.session_id)
+    word = asyncio.run(_live(fork, factory, lines))
     # Written in place: an agent that runs as another user may write this file, and make none. Its host reads it
     # when the agent is dead, and takes half a word for none.
     Path(fork.last_word_path).write_text(json.dumps({"reason": word.reason, "ok": word.ok}))
     return 0 if word.ok else 1
 
 
-async def _live(fork: Fork, factory: AgentFactory) -> LastWord:
-    return await AgentProcess(fork, factory).run()
+async def _live(fork: Fork, factory: AgentFactory, lines: Lines) -> LastWord:
+    return await AgentProcess(fork, factory, lines).run()
 
 
 class AgentProcess:
@@ -81,9 +83,11 @@ class AgentProcess:
     Made inside the event loop that it lives on.
     """
 
-    def __init__(self, fork: Fork, factory: AgentFactory) -> None:
+    def __init__(self, fork: Fork, factory: AgentFactory, lines: Lines) -> None:
         self._fork = fork
         self._factory = factory
+        self._lines = lines
+        lines.know(tracing.trace_id(fork.trace))
         self._room = rtc.Room()
         self._link = HostLink(fork.host_socket, self._hello, self._on_message)
         self._end: asyncio.Future[LastWord] = asyncio.get_running_loop().create_future()
@@ -122,6 +126,7 @@ class AgentProcess:
         self._phase = "ready"
         self._link.send(Ready(startup_s=self._startup_s))
         log.info("joined", extra={"room": self._fork.session_id, "startup_s": round(self._startup_s, 4)})
+        await traces.joined(self._fork, time.time())
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         name = rtc.DisconnectReason.Name(reason)
@@ -186,6 +191,7 @@ class AgentProcess:
         self._link.send(Assigned(fence=assignment.fence, accepted=refusal is None, reason=refusal))
         if refusal is None and self._assignment is None:
             self._assignment = assignment
+            self._lines.know(tracing.trace_id(assignment.trace))
             self._phase = "active" if resumption is not None and resumption.active else "assigned"
             self._last_activity = time.time()
             self._assigned_at = self._last_activity - (resumption.elapsed_s if resumption is not None else 0.0)
@@ -210,6 +216,7 @@ class AgentProcess:
             on_end=lambda reason: self._finish(LastWord(reason)),
             history=resumption.history if resumption is not None else (),
             resumed=resumption is not None and resumption.active,
+            on_measured=self._link.send,
         )
         # The answer to the claim is on its way through host, Redis and API: it goes first on a busy machine.
         await asyncio.sleep(HEAD_START_S)
@@ -258,6 +265,8 @@ class AgentProcess:
     async def _leave(self, word: LastWord) -> None:
         signal.alarm(LEAVE_AT_MOST_S)
         log.info("leaving", extra={"reason": word.reason, "ok": word.ok})
+        if self._conversation is not None:
+            self._conversation.measure()
         self._link.send(Leaving(reason=word.reason, ok=word.ok))
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -265,6 +274,7 @@ class AgentProcess:
                 if self._conversation is not None:
                     await self._conversation.aclose()
                 await self._room.disconnect()
+                await traces.end()
         for task in self._tasks:
             task.cancel()
 

@@ -9,6 +9,8 @@ session:<id>            hash    a day      API, worker, host (Lua)     all
                                 past end   (fields: ``SESSION_FIELDS``)
 turns:<id>              list    1 h past   host                        a successor of a crashed agent, API
                                 last turn
+measured:<id>           hash    1 h past   Lua: note_measured          the same: the newest report that was counted, by
+                                last                                   agent ("host boot pid ticks")
 sessions:<state>        zset    for ever   Lua, with the state         API (lists, counts), reaper
                                            score: since when; for ``active``: last activity
 pool:ready              set     for ever   Lua: record_agent, claim,   claim
@@ -62,6 +64,9 @@ stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
 stats:replacements      hash    for ever   Lua: replace, lose_host,    metrics
                                            by reason's code
+stats:voice             hash    for ever   Lua: note_measured, settle  metrics; fields: "name|kind|provider" of a
+                                                                       counter, and with "|bound", "|sum" or "|count"
+                                                                       of a histogram
 stats:starts            hash    for ever   API: ``warm``, ``cold``     sample: the share of warm starts
 stats:startRecent       list    newest     API: "at ms" of each start  sample
                                 500
@@ -102,6 +107,7 @@ STATS_SPAWN_RECENT = "stats:spawnRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
 STATS_REPLACEMENTS = "stats:replacements"
+STATS_VOICE = "stats:voice"
 STATS_STARTS = "stats:starts"
 STATS_START_RECENT = "stats:startRecent"
 STATS_VACANCIES = "stats:vacancies"
@@ -145,6 +151,8 @@ SESSION_FIELDS = {
     "owner": "digest of who called for whom; absent where a user may have any number of sessions",
     "generation": "which zygote of its host forked the agent",
     "tokenAt": "a token was last made at",
+    "costUsd": "what its providers have charged so far, by PRICES, in US dollars",
+    "settled": "1 when its length and its cost were counted, which is after its end",
     "timeline": "when what happened on the user's page, in ms after the click, as JSON; the first that was posted",
 }
 
@@ -194,6 +202,11 @@ def session(session_id: str) -> str:
 def turns(session_id: str) -> str:
     """The finished turns of one session, oldest first, each as JSON."""
     return f"turns:{session_id}"
+
+
+def measured(session_id: str) -> str:
+    """Which reports of its agents were counted."""
+    return f"measured:{session_id}"
 
 
 def sessions_in(state: SessionState) -> str:

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from contract.measures import Count, Provider, Timing, Used
+from contract.tracing import Traceparent
+
 MAX_MESSAGE_BYTES = 128 * 1024
 """One line at most. A start request's body ends at 16 KiB; JSON escapes grow it sixfold at the worst."""
 
@@ -70,6 +73,8 @@ class Assignment(BaseModel):
     opening_line: str | None = None
     correlation_id: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    trace: Traceparent | None = None
+    """Of the request that claimed it, where there are traces."""
 
 
 class AgentLimits(BaseModel):
@@ -153,6 +158,19 @@ class Turn(_Message):
     interrupted: bool = False
     latency_s: Seconds | None = None
     """For an assistant's turn: from the end of the user's speech to the answer's first sound."""
+
+
+class Measured(_Message):
+    """agent -> host: what it measured since the report before. Sent again on each new line, with the same ``seq``."""
+
+    type: Literal["measured"] = "measured"
+    seq: int = Field(ge=1, lt=2**53)
+    timings: tuple[Timing, ...] = Field(default=(), max_length=64)
+    used: tuple[Used, ...] = Field(default=(), max_length=64)
+    barge_ins: Count = 0
+    """Answers that the user cut short by speaking."""
+    transcription_errors: tuple[Provider, ...] = Field(default=(), max_length=64)
+    """One for each, by whose it was."""
 
 
 class Leaving(_Message):
@@ -250,6 +268,7 @@ class Spawn(_Message):
     timeout_s: float = Field(default=10.0, gt=0, le=60)
     in_call: bool = False
     """A user waits in the room: its agent died. A host that drains starts this one, too."""
+    trace: Traceparent | None = None
 
 
 class Spawned(_Message):
@@ -313,6 +332,7 @@ class Fork(_Message):
     limits: AgentLimits
     proof: str = ""
     """Shows its host that it is this session's agent; made from a key that only the host has."""
+    trace: Traceparent | None = None
 
 
 class ZygoteReady(_Message):
@@ -349,7 +369,7 @@ class Exited(_Message):
 
 
 AnyMessage = Annotated[
-    Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Leaving | Pong
+    Hello | Ready | Assigned | UserJoined | UserLeft | Turn | Measured | Leaving | Pong
     | Admit | Assign | End | Ping
     | Spawn | Spawned | Check | Checked | Retire | Retired | Refused
     | Fork | ZygoteReady | ZygoteFailed | Forked | Exited,

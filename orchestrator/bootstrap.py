@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-import structlog
 
 from contract.keys import DEFAULT_KIND
 from orchestrator.adapters.local_host import UnixHost
@@ -18,6 +14,7 @@ from orchestrator.adapters.redis_changes import RedisChanges
 from orchestrator.adapters.redis_client import Client, connect
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_lookup import RedisLookup
+from orchestrator.adapters.redis_measures import RedisMeasures
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_statistics import RedisStatistics
 from orchestrator.adapters.redis_store import RedisStore
@@ -43,6 +40,7 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:
     from orchestrator.adapters.ecs_task import EcsTask
     from orchestrator.adapters.livekit_rooms import LiveKitKey, LiveKitRooms, LiveKitTokens, LiveKitWebhooks
+    from orchestrator.adapters.queue_lag import RedisQueues
 
 SPAWN_DEADLINE_MARGIN_S = 10.0
 """Above a try's own time-out: the queue's wait, the room, the record."""
@@ -81,6 +79,18 @@ class Container:
     def statistics(self) -> RedisStatistics:
         """What was measured."""
         return RedisStatistics(self.client)
+
+    @cached_property
+    def measures(self) -> RedisMeasures:
+        """What was measured of calls."""
+        return RedisMeasures(self.client)
+
+    @cached_property
+    def queues(self) -> RedisQueues:
+        """The workers' queues, as they are in Redis."""
+        from orchestrator.adapters.queue_lag import RedisQueues
+
+        return RedisQueues(self.client)
 
     @cached_property
     def changes(self) -> RedisChanges:
@@ -288,32 +298,3 @@ def celery_queue() -> TaskQueue:
     app.amqp.queues  # noqa: B018
     app.connection_for_write().transport  # noqa: B018
     return CeleryQueue(app)
-
-
-def set_up_logging(settings: Settings, program: str) -> None:
-    """One JSON object for each line (or coloured text), with the program's name and what was bound to the context."""
-    shared: list[Callable[..., object]] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    as_json = settings.log_format == "json"
-    # Not rich's tracebacks: they show every variable's value, tokens and keys as well.
-    to_console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    render = structlog.processors.JSONRenderer() if as_json else to_console
-    traceback = structlog.processors.format_exc_info
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    structlog.configure(
-        processors=[*shared, traceback, render],  # type: ignore[list-item]
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(program=program)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,  # type: ignore[arg-type]
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, traceback, render],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

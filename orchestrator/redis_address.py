@@ -109,6 +109,14 @@ def sentinels_of(url: str) -> Sentinels | None:
     )
 
 
+def passwords_in(url: str) -> list[str]:
+    """Whatever in an address is a secret, as it is written there and as it is meant."""
+    parts = _split(url)
+    given = parts.netloc.rpartition("@")[0].partition(":")[2]
+    found = [given, *parse_qs(parts.query).get("sentinel_password", [])]
+    return [form for each in found if each for form in {each, unquote(each)}]
+
+
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.keys import HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
+from orchestrator.domain.prices import Prices, parse_prices
 from orchestrator.redis_address import check_address
 
 
@@ -48,6 +49,7 @@ AGENT_VARIABLES = (
     "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
     "GREENROOM_HOME", "HOST_ID", "LOG_LEVEL", "AGENT", "AGENT_*", "ASSEMBLY_*", "GROQ_*", "INWORLD_*",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",  # not its headers, which have the collector's key: AGENT_ENV can give them
 )  # fmt: skip
 """What agents are given of the environment: names, and patterns with ``*``."""
 
@@ -56,6 +58,10 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 
 def _rate(value: object) -> object:
     return parse_rate(value) if isinstance(value, str) else value
+
+
+def _prices(value: object) -> object:
+    return parse_prices(value) if isinstance(value, str) else value
 
 
 RateSetting = Annotated[Rate | None, NoDecode, BeforeValidator(_rate)]
@@ -179,6 +185,11 @@ class Settings(BaseSettings):
     """How long an agent has to acknowledge a claim before the next one is tried; below Redis's own time-out."""
     claim_tries: int = Field(default=4, ge=1, le=32)
 
+    # What is told
+    prices: Annotated[Prices, NoDecode, BeforeValidator(_prices)] = Field(default_factory=Prices)
+    """What providers charge, in US dollars for one of a unit."""
+    otel_exporter_otlp_endpoint: str | None = None
+    """Where traces go, by OTLP over HTTP; none: there are none."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -208,6 +219,11 @@ class Settings(BaseSettings):
     @classmethod
     def _ecs_scheme(cls, value: str | None) -> str | None:
         return value and _check_url(value, ("http",), "http://169.254.170.2/api/0123")
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        return value and _check_url(value, ("http", "https"), "http://127.0.0.1:4318")
 
     @field_validator("host_id")
     @classmethod

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ import structlog
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
+from contract import tracing
 from contract.prctl import hide
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.redis_client import let_sockets_close
-from orchestrator.bootstrap import Container, build, set_up_logging
+from orchestrator.bootstrap import Container, build
 from orchestrator.domain.errors import GreenroomError
+from orchestrator.logs import set_up_logging
 from orchestrator.services.spawn import TryAgainError
 from orchestrator.settings import SettingsError, current_settings
 
@@ -57,7 +60,8 @@ class _Process:
             await let_sockets_close()
             return await use(container)
 
-        return self._runner.run(call())
+        # A runner keeps the context of its first run: what is bound to this task would be lost.
+        return self._runner.run(call(), context=copy_context())
 
     def forget(self) -> None:
         """Drop what was copied by a fork: it is the parent's to close."""
@@ -76,7 +80,7 @@ _process = _Process()
 
 @setup_logging.connect
 def _logging(**_: Any) -> None:
-    set_up_logging(settings, "worker")
+    set_up_logging(settings, "beat" if "beat" in sys.argv else "worker")
 
 
 @worker_init.connect
@@ -88,11 +92,23 @@ def _preload(**_: Any) -> None:
 @worker_process_init.connect
 def _forked(**_: Any) -> None:
     _process.forget()
+    _trace_tasks()
 
 
 @worker_process_shutdown.connect
 def _stopped(**_: Any) -> None:
     _process.close()
+    tracing.end()
+
+
+def _trace_tasks() -> None:
+    """Have tasks go on with the trace that their message carries, and hand it on in what they queue."""
+    provider = tracing.begin(settings.otel_exporter_otlp_endpoint, "worker", host=settings.host_id)
+    if provider is None:
+        return
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
 
 
 @app.task(name=q.SPAWN_TASK, bind=True, max_retries=None)
@@ -119,8 +135,8 @@ def refill_pool() -> int:
 
 @app.task(name=q.REAP_TASK)
 def reap_stale_sessions() -> int:
-    """End what is inactive, unclaimed or too old."""
-    return _guarded("reap", lambda c: _count(c.pool.reap()))
+    """End what is inactive, unclaimed or too old, and count the calls that no host counted."""
+    return _guarded("reap", _reap)
 
 
 @app.task(name=q.REPLACE_LOST_TASK)
@@ -146,6 +162,12 @@ def check_hosts() -> int:
 def check_agents() -> int:
     """Have this machine's host ping its agents."""
     return _guarded(f"check:{settings.host_id}", lambda c: _count(c.spawner.check()))
+
+
+async def _reap(container: Container) -> int:
+    ended = await container.pool.reap()
+    await container.measures.settle_late(await container.store.now())
+    return len(ended)
 
 
 async def _stepped(step: Awaitable[object]) -> int:

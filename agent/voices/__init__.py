@@ -26,6 +26,7 @@ from agent.voices import providers, recognition
 from agent.voices.recognition import PhraseSTT
 from agent.voices.script import ScriptedLLM
 from agent.voices.speech import EspeakTTS
+from contract.measures import Provider
 from contract.messages import Assignment
 from speech import espeak
 
@@ -49,6 +50,8 @@ class Voice:
     turn_handling: TurnHandlingOptions
     demonstration: bool
     """Whether any part of it is the offline one."""
+    providers: tuple[Provider, Provider, Provider] = ("other", "other", "other")
+    """Whose these three are, in this order."""
 
     async def aclose(self) -> None:
         """Close what the three keep open."""
@@ -93,6 +96,11 @@ def build(assignment: Assignment, settings: AgentSettings | None = None) -> Voic
         vad=inference.VAD(min_silence_duration=_PAUSE_S, max_buffered_speech=_LONGEST_UTTERANCE_S),
         turn_handling=_turn_handling(settings),
         demonstration=settings.demonstration,
+        providers=(
+            "assemblyai" if settings.assembly_api_key else "offline",
+            "groq" if settings.groq_api_key else "offline",
+            "inworld" if settings.inworld_api_key else "offline",
+        ),
     )
 
 

@@ -6,12 +6,14 @@ Producers and consumers must declare a host's queue alike: a producer without ``
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from contract import tracing
 from orchestrator.domain.errors import QueueUnavailableError
 
 SPAWN_QUEUE = "spawn"
@@ -20,6 +22,8 @@ REFILL_QUEUE = "refill"
 """Agents for the pool, and the refills themselves."""
 MAINTENANCE_QUEUE = "maintenance"
 HOST_QUEUE_EXPIRES_S = 300.0
+QUEUED_AT = "greenroom_queued_at"
+"""A message's header: when it was queued, in Unix seconds. Beat's own have none."""
 
 SPAWN_TASK = "greenroom.spawn_agent"
 REFILL_TASK = "greenroom.refill_pool"
@@ -67,7 +71,12 @@ class CeleryQueue:
 
     async def _send(self, task: str, **options: Any) -> None:
         # Celery publishes synchronously: in a thread, so that no request waits for it.
+        headers: dict[str, Any] = {QUEUED_AT: time.time()}
+        if here := tracing.carried():
+            headers["traceparent"] = here
         try:
-            await asyncio.to_thread(self._app.send_task, task, ignore_result=True, retry=False, **options)
+            await asyncio.to_thread(
+                self._app.send_task, task, ignore_result=True, retry=False, headers=headers, **options
+            )
         except (OperationalError, OSError) as error:
             raise QueueUnavailableError from error

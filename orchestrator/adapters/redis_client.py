@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -123,9 +123,21 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
 
 
+async def information(client: Client, section: str) -> Mapping[str, Any]:
+    """What the server says of itself; nothing where it does not let itself be asked."""
+    with translated():
+        try:
+            found: Mapping[str, Any] = await client.info(section)
+        except ResponseError:
+            return {}
+    return found
+
+
 USES = {
     "claim": ("_limits", "_arrivals"),
     "reserve_cold": ("_limits", "_arrivals", "_breaker"),
+    "note_measured": ("_voice",),
+    "settle": ("_voice",),
     "rollout_look": ("_rollout",),
     "rollout_recycle": ("_rollout",),
     **dict.fromkeys(("reserve_warm", "dispatch", "begin_spawn", "snapshot"), ("_breaker",)),

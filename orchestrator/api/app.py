@@ -13,6 +13,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from contract import tracing
 from contract.prctl import hide
 from orchestrator.api import (
     console,
@@ -41,7 +42,9 @@ from orchestrator.api.security import Security
 from orchestrator.api.state import Api
 from orchestrator.api.stopping import on_stop
 from orchestrator.api.streams import Streams
-from orchestrator.bootstrap import Container, build, set_up_logging
+from orchestrator.api.tracing import trace_requests
+from orchestrator.bootstrap import Container, build
+from orchestrator.logs import set_up_logging
 from orchestrator.settings import SettingsError, current_settings
 
 ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, rollout, console, health, webhook, docs)
@@ -82,6 +85,7 @@ def create_app(container: Container | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     _wrap(app, api)
+    trace_requests(app, container.settings)
     return app
 
 
@@ -117,6 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await api.live.aclose()
         await api.background.aclose()
         await container.aclose()
+        tracing.end()
 
 
 def _from_environment() -> Container:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from structlog.contextvars import bind_contextvars
 
+from contract import tracing
 from orchestrator.api import limits, problems, requests, schemas
 from orchestrator.api.dependencies import CALLER
 from orchestrator.api.joins import join_of, with_token
@@ -126,7 +127,7 @@ async def _read(api: Api, request: Request) -> _Start:
     request_key, body_digest, keep_s = request_digests(caller.name, key, raw)
     counting = api.limits.of(caller, body.user_id, request)
     start = StartRequest(
-        assignment=body.model_dump(exclude_none=True),
+        assignment=body.model_dump(exclude_none=True) | _trace(),
         user_id=body.user_id,
         user_name=body.user_name,
         request_key=request_key,
@@ -137,6 +138,12 @@ async def _read(api: Api, request: Request) -> _Start:
         most_sessions=counting.most_sessions,
     )
     return _Start(body, start, keyed=key is not None)
+
+
+def _trace() -> dict[str, str]:
+    """Where this request is in its trace, for the agent that it gets."""
+    here = tracing.carried()
+    return {} if here is None else {"trace": here}
 
 
 async def _run(api: Api, start: _Start, began: float) -> tuple[_Kept, Outcome]:

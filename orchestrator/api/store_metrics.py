@@ -11,14 +11,20 @@ from prometheus_client.registry import Collector
 
 from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
+from orchestrator.api.voice_metrics import memory_families, queue_families, voice_families
 from orchestrator.bootstrap import Container
 from orchestrator.domain.breaker import Phase
 from orchestrator.domain.demand import Aim, aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
+from orchestrator.domain.voice import Observations, QueueLag, StoreMemory
 from orchestrator.records import SPAWN_BOUNDS_S, BreakerView, Counts, HostView, SpawnStats, number_in
 
 BREAKER_STATES = {Phase.CLOSED: 0, Phase.HALF_OPEN: 1, Phase.OPEN: 2}
+
+SPAWN_FAILURES = ("agent_died", "host_unavailable", "livekit_unavailable", "spawn_timeout", "zygote_unavailable")
+REPLACEMENTS = ("agent_died", "agent_unresponsive", "host_lost")
+"""Told as 0 before they happened: Prometheus takes the first value that it sees for no growth."""
 
 
 @dataclass(frozen=True, eq=False)  # a registry keys its collectors by identity
@@ -30,15 +36,24 @@ class Scrape(Collector):
     spawns: SpawnStats
     hosts: Sequence[HostView]
     breaker: BreakerView
+    observations: Observations
+    queues: Sequence[QueueLag]
+    memory: StoreMemory | None
+    most_agents: int
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
         yield from _pool(self.counts, self.aim)
+        yield _gauge("greenroom_agents", "Agents that are, and those on their way.", self.counts.agents)
+        yield _gauge("greenroom_agents_max", "Agents that there may be (MAX_BOTS).", self.most_agents)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
         yield _breaker(self.breaker)
         yield from _hosts(self.hosts)
+        yield from voice_families(self.observations, self.counts.by_state[SessionState.ACTIVE])
+        yield from queue_families(self.queues)
+        yield from memory_families(self.memory)
 
 
 class _Away(Collector):
@@ -58,8 +73,17 @@ async def _look(container: Container) -> Collector:
     try:
         counts = await store.counts(container.settings.prewarm_pool_size)
         now = aim(counts.floor, counts.measured, container.demand)
-        spawns, hosts = await store.spawn_stats(), await container.hosts.hosts()
-        return Scrape(counts, now, spawns, hosts, await container.breakers.look(DEFAULT_KIND))
+        return Scrape(
+            counts,
+            now,
+            await store.spawn_stats(),
+            await container.hosts.hosts(),
+            await container.breakers.look(DEFAULT_KIND),
+            await container.measures.observations(),
+            await container.queues.lags(),
+            await container.measures.memory(),
+            container.settings.max_bots,
+        )
     except (GreenroomError, TimeoutError):
         return _Away()
 
@@ -112,12 +136,12 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     histogram.add_metric([], buckets, total)
     yield histogram
     failures = CounterMetricFamily("greenroom_spawn_failures", "Spawns that failed, by reason.", labels=["reason"])
-    for reason, number in sorted(spawns.failures.items()):
+    for reason, number in sorted((dict.fromkeys(SPAWN_FAILURES, 0) | dict(spawns.failures)).items()):
         failures.add_metric([reason], number)
     yield failures
     words = "Agents that died in a call and were replaced, by reason."
     replaced = CounterMetricFamily("greenroom_replacements", words, labels=["reason"])
-    for reason, number in sorted(spawns.replacements.items()):
+    for reason, number in sorted((dict.fromkeys(REPLACEMENTS, 0) | dict(spawns.replacements)).items()):
         replaced.add_metric([reason], number)
     yield replaced
 

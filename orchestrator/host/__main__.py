@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import sys
 
+from contract import tracing
 from contract.prctl import hide
-from orchestrator.bootstrap import build, set_up_logging
+from orchestrator.bootstrap import build
 from orchestrator.host.daemon import AlreadyRunningError, HostDaemon
+from orchestrator.logs import set_up_logging
 from orchestrator.settings import Settings, SettingsError, load_settings
 
 
@@ -25,7 +27,9 @@ def main() -> None:
     try:
         settings = load_settings(**({"drain_on_term": True} if given.drain_on_term else {}))
         set_up_logging(settings, "host")
+        tracing.begin(settings.otel_exporter_otlp_endpoint, "host", host=settings.host_id)
         asyncio.run(_run(settings))
+        tracing.end()
     except (SettingsError, AlreadyRunningError) as error:
         sys.exit(f"greenroom host: {error}")
 

@@ -9,6 +9,7 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ TAIL_BYTES = 256 * 1024
 WORD_BYTES = 16 * 1024
 """A last word is one line; the file is an agent's, and whatever runs in it may have written there."""
 REASON_CHARS = 500
+SAME_IN_ALL = frozenset({"timestamp", "event", "program", "host", "session_id", "trace_id"})
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,20 @@ def _structured(row: str) -> dict[str, Any]:
     with suppress(ValueError):
         line = _json(row)
         if isinstance(line, dict):
-            return line
+            return _as_told(line)
     return {"stream": "native", "message": row[:8000]}
+
+
+def _as_told(line: dict[str, Any]) -> dict[str, Any]:
+    """An agent's line as the API has it: ``at`` in Unix seconds, ``message``, and nothing that all its lines say."""
+    try:
+        at = datetime.fromisoformat(line["timestamp"]).timestamp()
+        told = {"at": round(at, 3), "message": line["event"]}
+    except (KeyError, TypeError, ValueError):
+        return line
+    if "stream" in line:
+        return told | {"stream": line["stream"]}
+    return told | {name: value for name, value in line.items() if name not in SAME_IN_ALL}
 
 
 def _json(text: str | bytes) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from contract import tracing
 from contract.messages import (
     Admit,
     AgentLimits,
@@ -23,6 +24,7 @@ from contract.messages import (
     End,
     Fork,
     Hello,
+    Measured,
     Resumption,
     Spawn,
     Spawned,
@@ -58,6 +60,16 @@ class Replacer(Protocol):
 
     async def agent_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> Death:
         """An agent died unexpectedly, or does not answer."""
+
+
+class Counter(Protocol):
+    """Counts what agents measured (``host.measures.CallCounter``)."""
+
+    async def measured(self, session_id: str, agent: AgentIdentity, report: Measured) -> None:
+        """An agent reported."""
+
+    async def over(self, session_id: str) -> None:
+        """An agent is gone, and its call may be over."""
 
 
 class Background(Protocol):
@@ -96,6 +108,7 @@ class Agents:
         background: Background,
         on_change: Callable[[], object],
         capacity: Callable[[int], Capacity],
+        counter: Counter,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -109,6 +122,7 @@ class Agents:
         """Called when the pool may lack an agent."""
         self._capacity = capacity
         """How many agents there can be, with so many now."""
+        self._counter = counter
         self._agents: dict[str, Agent] = {}
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
@@ -155,9 +169,10 @@ class Agents:
             return refusal
         deadline = asyncio.get_running_loop().time() + request.timeout_s
         try:
-            agent = await self._agent_for(request)
-            await self._in_room(agent, deadline, request.timeout_s)
-            await self._recorded(agent)
+            with tracing.span("host.spawn", request.trace, session_id=request.session_id):
+                agent = await self._agent_for(request)
+                await self._in_room(agent, deadline, request.timeout_s)
+                await self._recorded(agent)
         except ZygoteUnavailableError as error:
             return Spawned(ok=False, code=error.code, reason=str(error))
         except AgentGoneError as error:
@@ -219,9 +234,11 @@ class Agents:
             last_word_path=str(self._files.last_word_path(request.session_id)),
             limits=settings.limits,
             proof=self._files.proof(request.session_id),
+            trace=tracing.carried(),
         )
         self._files.prepare(request.session_id)
-        forked, generation = await self._zygote.fork(fork, request.timeout_s)
+        with tracing.span("host.fork"):
+            forked, generation = await self._zygote.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
         process = ProcessId(forked.pid, forked.start_ticks)
@@ -285,7 +302,8 @@ class Agents:
         if agent is None or agent.ending is not None:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
-            answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
+            with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
+                answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
         except AgentGoneError as error:
             return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
         if answer.accepted and agent.assignment is None:
@@ -355,6 +373,11 @@ class Agents:
             await self._store.touch(agent.session_id)
 
         self._outbox.put(keep)
+
+    def measured(self, agent: Agent, report: Measured) -> None:
+        """An agent measured something."""
+        identity = self._identity(agent.process)
+        self._outbox.put(partial(self._counter.measured, agent.session_id, identity, report))
 
     # --- end -------------------------------------------------------------------------------------------
 
@@ -474,6 +497,7 @@ class Agents:
             self._outbox.put(lambda: self._ended(session_id, agent, reason))
         else:
             self._outbox.put(lambda: self._died(session_id, agent, reason, DIED))
+        self._outbox.put(lambda: self._counter.over(session_id))
 
     async def _ended(self, session_id: str, agent: AgentIdentity, reason: str) -> None:
         done = await self._store.finish(session_id, SessionState.ENDED, reason, agent=agent)

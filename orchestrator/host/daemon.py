@@ -33,6 +33,7 @@ from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.fence import Fence
 from orchestrator.host.machine import Machine
+from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.peers import Strangers
 from orchestrator.host.protection import Protection
@@ -110,6 +111,7 @@ class HostDaemon:
             self._background,
             on_change=self._refill_soon,
             capacity=self._machine.capacity,
+            counter=CallCounter(container.measures, settings.prices),
         )
         self._drain = Drain(
             settings.host_id,

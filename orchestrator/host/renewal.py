@@ -47,6 +47,7 @@ class ZygoteSource:
         gone = {n for n, v in self._at_start.items() if n not in changed and v and os.environ.get(n) == v}
         settings, user = self._settings, self._user
         environment = agent_environment(settings.agent_env, changed, gone) | ZYGOTE_ENVIRONMENT
+        environment["HOST_ID"] = settings.host_id
         return ZygoteCommand(
             changed.get("ZYGOTE_MODULE", settings.zygote_module),
             changed.get("AGENT", settings.agent),

@@ -18,6 +18,7 @@ from contract.messages import (
     Checked,
     Hello,
     Leaving,
+    Measured,
     Pong,
     ProtocolError,
     Ready,
@@ -144,6 +145,8 @@ class HostServer:
                 self._agents.user_left(agent)
             case Turn():
                 self._agents.turn(agent, message)
+            case Measured():
+                self._agents.measured(agent, message)
             case Leaving():
                 agent.ending = agent.ending or message.reason
             case _:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import structlog
 
+from contract import tracing
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
@@ -131,7 +132,13 @@ class SpawnAgent:
 
     async def _try(self, session_id: str, *, in_call: bool) -> tuple[str, str] | None:
         """None when the agent is in its room, else a stable code and the reason in words."""
-        request = Spawn(session_id=session_id, requested_at=time.time(), timeout_s=self._timeout_s, in_call=in_call)
+        request = Spawn(
+            session_id=session_id,
+            requested_at=time.time(),
+            timeout_s=self._timeout_s,
+            in_call=in_call,
+            trace=tracing.carried(),
+        )
         try:
             await self._rooms.create(session_id)
             outcome = await self._host.spawn(request)

@@ -17,7 +17,7 @@ from agent.conversation import RESUMED_LINE, Conversation
 from agent.settings import load_settings
 from agent.voices.recognition import SAMPLE_RATE, recognise
 from agent.voices.script import GREETING, JOKES
-from contract.messages import Assignment, Turn
+from contract.messages import Assignment, Measured, Turn
 from tests.support.servers import LiveKitServer
 from tests.support.speech import User, joined, spoken, until, user_in
 
@@ -32,6 +32,7 @@ class Scene:
     conversation: Conversation
     turns: list[Turn] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
+    reports: list[Measured] = field(default_factory=list)
 
     @property
     def said(self) -> list[tuple[str, str]]:
@@ -71,12 +72,14 @@ async def scene(
     async with joined(server, name, "agent", agent=True) as room:
         turns: list[Turn] = []
         ends: list[str] = []
+        reports: list[Measured] = []
         conversation = Conversation(
-            room, assignment, factory, on_turn=turns.append, on_end=ends.append, history=history
-        )
+            room, assignment, factory, on_turn=turns.append, on_end=ends.append, history=history,
+            on_measured=reports.append,
+        )  # fmt: skip
         await conversation.start()
         try:
-            yield Scene(server, name, room, conversation, turns, ends)
+            yield Scene(server, name, room, conversation, turns, ends, reports)
         finally:
             await conversation.aclose()
 
@@ -156,6 +159,7 @@ async def test_the_user_may_interrupt(livekit_server: LiveKitServer) -> None:
         assert interrupted.text != second.text
         assert s.turns[3].text == "tell me a joke"
         assert second.text == JOKES[0]
+        await until(lambda: sum(report.barge_ins for report in s.reports) == 1, "it was counted, once")
 
 
 async def test_one_greeting_and_one_conversation_over_a_reload(livekit_server: LiveKitServer) -> None:

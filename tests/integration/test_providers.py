@@ -9,7 +9,7 @@ import pytest
 from agent.assistant import assistant
 from agent.conversation import Conversation
 from agent.settings import load_settings
-from contract.messages import Assignment, Turn
+from contract.messages import Assignment, Measured, Turn
 from tests.support.providers import KEY, Providers, providers
 from tests.support.servers import LiveKitServer
 from tests.support.speech import joined, spoken, until, user_in
@@ -30,6 +30,7 @@ async def test_a_spoken_turn_through_the_real_plugins(
 ) -> None:
     turns: list[Turn] = []
     ends: list[str] = []
+    reports: list[Measured] = []
     name = f"room-{uuid.uuid4().hex}"
     assignment = Assignment(
         session_id=f"session_{uuid.uuid4().hex}",
@@ -42,7 +43,9 @@ async def test_a_spoken_turn_through_the_real_plugins(
     )
     async with providers() as stand_ins, joined(livekit_server, name, "agent", agent=True) as room:
         point_at(stand_ins, monkeypatch)
-        conversation = Conversation(room, assignment, assistant, on_turn=turns.append, on_end=ends.append)
+        conversation = Conversation(
+            room, assignment, assistant, on_turn=turns.append, on_end=ends.append, on_measured=reports.append
+        )
         async with user_in(livekit_server, name) as user:
             await until(lambda: room.remote_participants, "the agent waits, the user is there")
             assert stand_ins.stt_queries == []
@@ -57,6 +60,7 @@ async def test_a_spoken_turn_through_the_real_plugins(
             await until(lambda: len(turns) == 3, "an answer")
             await user.quiet()
             assert user.heard_s > 0.5
+        conversation.measure()
         await conversation.aclose()
         await until(lambda: stand_ins.stt_streams == 0, "the speech stream closed")
 
@@ -72,3 +76,17 @@ async def test_a_spoken_turn_through_the_real_plugins(
     assert stand_ins.chat_requests[0]["messages"][0]["content"] == "Answer like a porter."
     assert {context["voiceId"] for context in stand_ins.tts_contexts} == {"Hades"}
     assert "".join(stand_ins.spoken).strip().endswith(stand_ins.reply)
+
+    assert [report.seq for report in reports] == list(range(1, len(reports) + 1))
+    timed = {(timing.of, timing.provider) for report in reports for timing in report.timings}
+    assert timed == {("stt", "assemblyai"), ("llm", "groq"), ("tts", "inworld"), ("latency", "other")}
+    used: dict[str, float] = {}
+    for each in (each for report in reports for each in report.used):
+        used[f"{each.provider}.{each.unit}"] = used.get(f"{each.provider}.{each.unit}", 0) + each.amount
+    assert used.pop("assemblyai.stt_seconds") > 1
+    assert used == {
+        "groq.llm_input_tokens": stand_ins.tokens[0],
+        "groq.llm_output_tokens": stand_ins.tokens[1],
+        "inworld.tts_characters": sum(map(len, stand_ins.spoken)),
+    }
+    assert not any(report.transcription_errors for report in reports)

@@ -10,7 +10,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.messages import MAX_MESSAGE_BYTES, AnyMessage, Check, Checked, Hello, Spawn, Spawned, Turn, parse_line
+from contract.messages import (
+    MAX_MESSAGE_BYTES,
+    AnyMessage,
+    Check,
+    Checked,
+    Hello,
+    Measured,
+    Spawn,
+    Spawned,
+    Turn,
+    parse_line,
+)
 from contract.procfs import start_ticks
 from orchestrator.host.agent import Agent
 from orchestrator.host.processes import ProcessId
@@ -50,6 +61,9 @@ class FakeAgents:
 
     def turn(self, agent: Agent, turn: Turn) -> None:
         self.news.append(turn.text)
+
+    def measured(self, agent: Agent, report: Measured) -> None:
+        self.news.append(report.seq)
 
 
 class FakeStrangers:

@@ -27,6 +27,8 @@ class Providers:
 
     transcript: str = "where is the station"
     reply: str = "The station is round the corner."
+    tokens: tuple[int, int] = (321, 8)
+    """That one answer is said to have taken: in, out."""
     url: str = ""
     stt_streams: int = 0
     """AssemblyAI streams open now."""
@@ -109,8 +111,16 @@ class Providers:
             delta = {"role": "assistant", "content": word if at == 0 else f" {word}"}
             await self._chunk(response, {"index": 0, "delta": delta, "finish_reason": None})
         await self._chunk(response, {"index": 0, "delta": {}, "finish_reason": "stop"})
+        await self._usage(response)
         await response.write(b"data: [DONE]\n\n")
         return response
+
+    async def _usage(self, response: web.StreamResponse) -> None:
+        sent, made = self.tokens
+        usage = {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}
+        chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stand-in",
+                 "choices": [], "usage": usage}  # fmt: skip
+        await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
 
     async def _chunk(self, response: web.StreamResponse, choice: dict[str, Any]) -> None:
         chunk = {

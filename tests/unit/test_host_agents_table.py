@@ -13,21 +13,24 @@ from typing import Any
 
 import pytest
 
-from contract.messages import AgentLimits, Assignment, Fork, Forked, Hello, Spawn
+from contract.messages import AgentLimits, Assignment, Fork, Forked, Hello, Measured, Spawn
 from contract.procfs import start_ticks
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_measures import RedisMeasures
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.capacity import Capacity
+from orchestrator.domain.prices import Prices
 from orchestrator.host import agents as module
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
 from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
-from tests.support.records import LIMITS, cold_id, start_request, warm_id
+from tests.support.records import LIMITS, beat, cold_id, start_request, warm_id
 
 PATIENCE_S = 20.0
 
@@ -59,7 +62,9 @@ class Host:
         self.folder = folder
         client = fake_client()
         self.store, self.queue = RedisStore(client), FakeTaskQueue()
-        self.replacer = replacer(self.store, RedisHosts(client), self.queue)
+        self.hosts = RedisHosts(client)
+        self.replacer = replacer(self.store, self.hosts, self.queue)
+        self.measures = RedisMeasures(client)
         self.rooms = FakeRooms()
         self.zygote = FakeZygote()
         self.outbox = Outbox()
@@ -77,6 +82,7 @@ class Host:
         return Agents(
             settings, self.store, self.replacer, self.rooms, self.zygote, files,  # type: ignore[arg-type]
             self.outbox, self._background, self._changed, self._capacity,
+            CallCounter(self.measures, Prices()),
         )  # fmt: skip
 
     def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
@@ -431,3 +437,26 @@ async def test_one_that_is_stopped_fails_its_session_with_the_reason(host: Host)
     session = await host.store.get(warm_id(1))
     assert session is not None
     assert (session.state, session.error) == (SessionState.FAILED, "it uses 900 MB of memory")
+
+
+async def test_what_an_agent_measured_is_told_and_its_call_counted_when_it_is_over(host: Host) -> None:
+    session_id = warm_id(1)
+    waiting = asyncio.create_task(host.agents.spawn(spawn(session_id)))
+    host.says_hello(session_id, await forked(host), "ready")
+    assert (await waiting).ok
+    await beat(host.hosts)
+    await host.store.claim(start_request(), "reply")
+    assert await host.store.mark_active(session_id)
+    agent = host.agents.get(session_id)
+    assert agent is not None
+    for _ in range(2):  # its line broke, and it says it again
+        host.agents.measured(agent, Measured(seq=1, barge_ins=3))
+
+    await host.store.finish(session_id, SessionState.ENDED, "ended by its caller")
+    await host.agents.end(agent, "ended by its caller")
+    await host.settle()
+    await host.settle()
+
+    found = await host.measures.observations()
+    assert found["barge_ins|default|"] == 3
+    assert found["session_seconds|default||count"] == found["call_usd|default||count"] == 1

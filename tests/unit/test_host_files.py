@@ -234,3 +234,16 @@ def test_any_last_word_note_and_log_can_be_looked_at(content: bytes) -> None:
 def test_a_line_that_no_answer_can_hold_is_told_as_text(files: AgentFiles, row: str) -> None:
     files.log_path(warm_id(1)).write_text(f'{{"message": "first"}}\n{row}\n')
     assert files.lines(warm_id(1), 5) == [{"message": "first"}, {"stream": "native", "message": row[:8000]}]
+
+
+def test_an_agents_line_is_told_as_the_api_has_it(files: AgentFiles) -> None:
+    line = {
+        "timestamp": "2026-01-02T03:04:05.678Z", "level": "info", "logger": "greenroom.agent", "event": "joined",
+        "program": "agent", "host": "h", "session_id": warm_id(1), "trace_id": "a", "room": "r",
+    }  # fmt: skip
+    printed = {**line, "event": "hello", "stream": "stdout", "logger": "stdout"}
+    files.log_path(warm_id(1)).write_text(f"{json.dumps(line)}\n{json.dumps(printed)}\n")
+    assert files.lines(warm_id(1), 5) == [
+        {"at": 1767323045.678, "message": "joined", "level": "info", "logger": "greenroom.agent", "room": "r"},
+        {"at": 1767323045.678, "message": "hello", "stream": "stdout"},
+    ]

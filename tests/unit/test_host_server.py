@@ -21,6 +21,7 @@ from contract.messages import (
     Assigned,
     Check,
     Leaving,
+    Measured,
     Ping,
     Pong,
     Ready,
@@ -134,6 +135,7 @@ async def test_an_agent_keeps_its_line_and_is_heard(host: Fixture) -> None:
             Pong(seq=1, in_room=True),
             UserJoined(identity="u", at=1.0),
             Turn(role="user", text="hi", at=1.0),
+            Measured(seq=7),
             UserLeft(at=2.0),
             Assigned(fence=1, accepted=True),
             Leaving(reason="done"),
@@ -144,7 +146,7 @@ async def test_an_agent_keeps_its_line_and_is_heard(host: Fixture) -> None:
             while agent.ending is None:
                 await asyncio.sleep(0)
         assert agent.phase == "ready"
-        assert host.agents.news == ["joined", "hi", "left"]
+        assert host.agents.news == ["joined", "hi", 7, "left"]
     async with asyncio.timeout(20):
         while agent.writer is not None:
             await asyncio.sleep(0)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
+
+from agent.logs import JsonFormatter, Lines, PrintedLines
 
 PROGRAM = """
 import logging, sys
 from pathlib import Path
 sys.path.insert(0, ".")
-from orchestrator.bootstrap import set_up_logging
+from orchestrator.logs import set_up_logging
 from tests.support.api import settings
 import structlog
 
@@ -37,3 +43,57 @@ def test_an_errors_traceback_is_told_without_what_variables_held(form: str) -> N
     assert told.count("ValueError: it is locked") == 2
     assert "-ticket" not in told
     assert "tekcit-tekcit" not in told
+
+
+LINES = """
+import logging, os, sys
+sys.path.insert(0, ".")
+os.environ |= {"GROQ_API_KEY": "groq-key-gggggggg"}
+from orchestrator.logs import set_up_logging
+from tests.support.api import ADMIN_TOKEN, settings
+import structlog
+
+given = settings(log_level="info", host_id="host-1", redis_url="redis://:redis-password-r@127.0.0.1:6379/0")
+set_up_logging(given, "worker")
+with structlog.contextvars.bound_contextvars(session_id="session_1"):
+    structlog.get_logger("greenroom.spawn").info("of ours", said=[ADMIN_TOKEN, "groq-key-gggggggg"])
+    logging.getLogger("library").warning("of a %s, redis-password-r", "library's")
+structlog.get_logger("greenroom.replace").error("host is lost", host="host-2")
+"""
+
+
+def test_every_line_has_the_same_fields_and_no_secret() -> None:
+    done = subprocess.run([sys.executable, "-c", LINES], capture_output=True, text=True, check=True, timeout=60)
+    ours, of_host, library = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    for line in (ours, of_host, library):
+        assert datetime.fromisoformat(line.pop("timestamp")).utcoffset() == timedelta(0)
+    same = {"program": "worker", "host": "host-1", "session_id": "session_1"}
+    assert ours == same | {
+        "level": "info", "logger": "greenroom.spawn", "event": "of ours", "said": ["[masked]", "[masked]"],
+    }  # fmt: skip
+    assert library == same | {"level": "warning", "logger": "library", "event": "of a library's, [masked]"}
+    assert of_host == {
+        "level": "error", "logger": "greenroom.replace", "event": "host is lost", "program": "worker", "host": "host-2",
+    }  # fmt: skip
+
+
+def test_an_agents_lines_have_them_too() -> None:
+    lines = Lines("session_1", {"HOST_ID": "host-1", "GROQ_API_KEY": "groq-key-gggggggg"})
+    logger = logging.getLogger("library")
+    record = logger.makeRecord(
+        "library", logging.WARNING, "f", 1, "sent %s", ("groq-key-gggggggg",), None, extra={"event": "theirs", "n": 1}
+    )
+    before = json.loads(JsonFormatter(lines).format(record))
+    assert datetime.fromisoformat(before.pop("timestamp")).timestamp() == pytest.approx(record.created, abs=0.01)
+    assert before == {
+        "level": "warning", "logger": "library", "event": "sent [masked]", "program": "agent", "host": "host-1",
+        "session_id": "session_1", "event_": "theirs", "n": 1,
+    }  # fmt: skip
+    lines.know("a" * 32)
+    out = io.StringIO()
+    print("hello", file=PrintedLines("stdout", out, lines))
+    printed = json.loads(out.getvalue())
+    assert printed["trace_id"] == "a" * 32
+    assert {name: printed[name] for name in ("event", "stream", "level", "program")} == {
+        "event": "hello", "stream": "stdout", "level": "info", "program": "agent",
+    }  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.measures import Timing, Used
 from contract.messages import (
     MAX_MESSAGE_BYTES,
     Admit,
@@ -25,6 +26,7 @@ from contract.messages import (
     Forked,
     Hello,
     Leaving,
+    Measured,
     Ping,
     Pong,
     ProtocolError,
@@ -66,6 +68,13 @@ EXAMPLES: list[AnyMessage] = [
     UserJoined(identity="user", at=1.0),
     UserLeft(at=2.0),
     Turn(role="assistant", text="Hello\nthere 😀", at=3.0, interrupted=True, latency_s=0.4),
+    Measured(
+        seq=3,
+        timings=(Timing(of="latency", provider="other", seconds=0.6),),
+        used=(Used(unit="tts_characters", provider="inworld", amount=42),),
+        barge_ins=1,
+        transcription_errors=("assemblyai",),
+    ),
     Leaving(reason="the user left", ok=False),
     Pong(seq=1, in_room=True),
     Assign(assignment=ASSIGNMENT),

@@ -1,0 +1,37 @@
+"""Secrets are taken out of what is logged, whoever put them there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+SHORTEST = 8
+"""What is shorter would be found in words that are none."""
+JWT_FORM = r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+"""A JSON Web Token: each is a way into a room, or what a caller presents."""
+MASKED = "[masked]"
+SECRET_NAME = re.compile(r"(KEY|KEYS|SECRET|TOKEN|PASSWORD)$")
+
+
+class Mask:
+    """Replaces these secrets, and every JSON Web Token, in a text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {form for secret in secrets if len(secret) >= SHORTEST for form in (secret, json.dumps(secret)[1:-1])}
+        # The longest first: one may be the beginning of another.
+        self._pattern = re.compile("|".join([*map(re.escape, sorted(known, key=len, reverse=True)), JWT_FORM]))
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        return self._pattern.sub(MASKED, text)
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[str]:
+    """The values of the variables whose names say that they are secrets; of a list, each."""
+    return [
+        part.strip()
+        for name, value in environment.items()
+        if SECRET_NAME.search(name.upper())
+        for part in {value, *value.split(",")}
+    ]

@@ -1,0 +1,95 @@
+"""The alerts: each fires and stays quiet, has a runbook, and asks for what the program tells."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.api import api_under_test
+from tests.support.promql import PROMETHEUS, Rule, alerts, metrics_of, panel_queries, rules, selectors_of
+
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+MADE_BY_PROMETHEUS = {"up"}
+
+
+def promtool(*arguments: str) -> str:
+    assert shutil.which("promtool"), "promtool is missing: apt-get install prometheus"
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_alert_fires_and_stays_quiet() -> None:
+    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml")
+
+
+def test_each_alert_has_both_tests() -> None:
+    tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    seen: dict[str, set[bool]] = {}
+    for test in tests:
+        for each in test["alert_rule_test"]:
+            seen.setdefault(each["alertname"], set()).add(bool(each["exp_alerts"]))
+    assert seen == {rule.name: {True, False} for rule in alerts()}
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    promtool("check", "config", "prometheus.yml")
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
+def test_each_alert_says_what_to_do(rule: Rule) -> None:
+    assert rule.content["labels"]["severity"] in {"critical", "warning"}
+    notes = rule.content["annotations"]
+    assert notes["summary"]
+    assert notes["description"]
+    assert notes["runbook_url"] == f"docs/runbooks/{rule.name}.md"
+    text = (RUNBOOKS / f"{rule.name}.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        f"# {rule.name}", "## What it means", "## Look here", "## Do this", "## Seen happening",
+    ]  # fmt: skip
+
+
+def test_there_is_no_runbook_without_an_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {rule.name for rule in alerts()} | {"README"}
+
+
+def test_a_runbook_names_only_metrics_that_there_are(told: set[str]) -> None:
+    for path in RUNBOOKS.glob("*.md"):
+        named = set(re.findall(r"`((?:greenroom|voice)_\w+)", path.read_text()))
+        assert named <= told, path.name
+
+
+@pytest.fixture
+async def told() -> set[str]:
+    """Every series' name that the program tells, with what Prometheus and the recording rules add."""
+    async with api_under_test() as api:
+        await api.heartbeat()
+        await api.container.store.refill_begun()
+        text = (await api.client.get("/metrics")).text
+    names = set()
+    for family in text_string_to_metric_families(text):
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+        names |= {family.name + suffix for suffix in suffixes}
+    # Redis's own: the one in this process does not tell it. tests/ports/test_measures.py asks the real one.
+    names |= {"greenroom_redis_memory_used_bytes", "greenroom_redis_memory_max_bytes"}
+    return names | MADE_BY_PROMETHEUS | {rule.name for rule in rules() if not rule.is_alert}
+
+
+async def test_every_metric_that_is_asked_for_is_told(told: set[str]) -> None:
+    asked = {f"rule {rule.name}": rule.expr for rule in rules()} | panel_queries()
+    unknown = {place: left for place, expr in asked.items() if (left := metrics_of(expr) - told)}
+    assert unknown == {}
+
+
+def test_a_querys_metrics_are_found() -> None:
+    expr = 'histogram_quantile(0.9, sum by (le, a_b) (rate(a_bucket{x="y z"}[5m]))) > 1e3 and on (h) r:s:t5m == 0 or up'
+    assert metrics_of(expr) == {"a_bucket", "r:s:t5m", "up"}
+    assert selectors_of(expr) == {'a_bucket{x="y z"}', "r:s:t5m", "up"}
