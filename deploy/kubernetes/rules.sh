@@ -1,15 +1,20 @@
 #!/bin/sh
-# Print the alerts (deploy/prometheus/alerts.yml, or the file that is named) as a PrometheusRule:
+# Print Prometheus's rules (alerts.yml and rules.yml of deploy/prometheus, or the files that are named), each as a
+# PrometheusRule:
 #   sh deploy/kubernetes/rules.sh | kubectl apply -f -
 set -eu
-rules=${1:-$(dirname "$0")/../prometheus/alerts.yml}
-[ -r "$rules" ] || { printf 'greenroom: %s cannot be read\n' "$rules" >&2; exit 1; }
-cat <<'HEAD'
+folder=$(dirname "$0")/../prometheus
+[ $# -gt 0 ] || set -- "$folder/alerts.yml" "$folder/rules.yml"
+for file in "$@"; do
+    [ -r "$file" ] || { printf 'greenroom: %s cannot be read\n' "$file" >&2; exit 1; }
+    cat <<HEAD
+---
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: greenroom
+  name: greenroom-$(basename "$file" .yml)
   namespace: greenroom
 spec:
 HEAD
-sed 's/^/  /' "$rules"
+    sed 's/^/  /' "$file"
+done

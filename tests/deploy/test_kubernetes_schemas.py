@@ -72,11 +72,15 @@ def test_a_field_that_nobody_knows_is_an_error(kind: str, path: list[Any]) -> No
         check(thing)
 
 
-def test_alerts_become_a_rule_of_the_operator(tmp_path: Path) -> None:
-    alerts = tmp_path / "alerts.yml"
-    alerts.write_text(RULES)
-    made = subprocess.run(["sh", FOLDER / "rules.sh", alerts], check=True, capture_output=True, text=True)
-    rule = yaml.safe_load(made.stdout)
-    check(rule)
-    assert rule["spec"] == yaml.safe_load(RULES)
-    assert rule["metadata"]["namespace"] == manifests("production").named("Namespace", "greenroom")["metadata"]["name"]
+def test_rules_of_prometheus_become_the_operators(tmp_path: Path) -> None:
+    files = [tmp_path / "alerts.yml", tmp_path / "rules.yml"]
+    for file in files:
+        file.write_text(RULES)
+    made = subprocess.run(["sh", FOLDER / "rules.sh", *files], check=True, capture_output=True, text=True)
+    rules = list(yaml.safe_load_all(made.stdout))
+    assert [rule["metadata"]["name"] for rule in rules] == ["greenroom-alerts", "greenroom-rules"]
+    namespace = manifests("production").named("Namespace", "greenroom")["metadata"]["name"]
+    for rule in rules:
+        check(rule)
+        assert rule["spec"] == yaml.safe_load(RULES)
+        assert rule["metadata"]["namespace"] == namespace
