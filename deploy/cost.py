@@ -228,8 +228,8 @@ def _needs(model: Model, sizes: Sequence[int]) -> str:
 def _facts(model: Model) -> str:
     return (
         f"One virtual machine takes {model.most_on_one_machine()} calls at once; a voice task on Fargate "
-        f"({VOICE_TASK.cpus} processors) takes {model.calls_of(VOICE_TASK)}. Prices are assumed list prices as known in "
-        f"{KNOWN_IN}: check them before you rely on a figure."
+        f"({VOICE_TASK.cpus} processors) takes {model.calls_of(VOICE_TASK)}. Prices are assumed list prices as known "
+        f"in {KNOWN_IN}: check them before you rely on a figure."
     )
 
 
@@ -244,7 +244,7 @@ def _thresholds(model: Model) -> str:
 
 
 def _from(calls: int | None) -> str:
-    return "never" if calls is None else f"from {calls} calls at once on"
+    return f"not up to {MOST_CALLS:,} calls at once" if calls is None else f"from {calls} calls at once on"
 
 
 def _cell(cost: Cost | None) -> str:
