@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from deploy.aws.config import Config
@@ -18,6 +18,8 @@ from orchestrator.settings import Settings
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 CALLS = (10, 50, 200)
+AVERAGES = (0.25, 0.5, 0.75)
+"""For which it is said when to move; the prices are for ``Assumptions.average_share``."""
 PARTICIPANTS = 2
 VOICE_TASK = Machine(Config.voice_cpus, Config.voice_memory_gib, 0)
 """Its price is Fargate's."""
@@ -190,7 +192,7 @@ def render(model: Model, sizes: Sequence[int] = CALLS) -> str:
         ["Kubernetes, managed", *(_cell(model.kubernetes(calls)) for calls in sizes)],
         ["AWS Fargate", *(_cell(model.aws(calls)) for calls in sizes)],
     ]
-    parts = [_table(head, rows), "\n".join(_thresholds(model)), _needs(model, sizes), _basis(model)]
+    parts = [_table(head, rows), _facts(model), _thresholds(model), _needs(model, sizes), _basis(model)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -223,20 +225,26 @@ def _needs(model: Model, sizes: Sequence[int]) -> str:
     return _table(["needed", *(f"{calls} calls at once" for calls in sizes)], rows)
 
 
-def _thresholds(model: Model) -> list[str]:
-    railway = model.dearer_from(model.railway, model.kubernetes)
-    aws = model.dearer_from(model.aws, model.kubernetes)
-    return [
-        f"- One virtual machine takes {model.most_on_one_machine()} calls; a voice task on Fargate "
-        f"({VOICE_TASK.cpus} processors) {model.calls_of(VOICE_TASK)}.",
-        f"- Railway costs more than Kubernetes {_from(railway)}.",
-        f"- AWS Fargate costs more than Kubernetes {_from(aws)}.",
-        f"- Prices are assumed list prices as known in {KNOWN_IN}; check them before you rely on a figure.",
-    ]
+def _facts(model: Model) -> str:
+    return (
+        f"One virtual machine takes {model.most_on_one_machine()} calls at once; a voice task on Fargate "
+        f"({VOICE_TASK.cpus} processors) takes {model.calls_of(VOICE_TASK)}. Prices are assumed list prices as known "
+        f"in {KNOWN_IN}: check them before you rely on a figure."
+    )
+
+
+def _thresholds(model: Model) -> str:
+    """What is paid by use becomes dearer than nodes the sooner, the more of the calls are there all day."""
+    rows = []
+    for share in AVERAGES:
+        busy = replace(model, assumed=replace(model.assumed, average_share=share))
+        railway, aws = busy.dearer_from(busy.railway, busy.kubernetes), busy.dearer_from(busy.aws, busy.kubernetes)
+        rows.append([f"{share:.0%} of the most at once", _from(railway), _from(aws)])
+    return _table(["on average", "Railway costs more than Kubernetes", "AWS Fargate costs more than Kubernetes"], rows)
 
 
 def _from(calls: int | None) -> str:
-    return "at no number of calls" if calls is None else f"from {calls} calls at once on"
+    return f"not up to {MOST_CALLS:,} calls at once" if calls is None else f"from {calls} calls at once on"
 
 
 def _cell(cost: Cost | None) -> str:

@@ -107,3 +107,11 @@ def test_the_document_says_what_the_program_says() -> None:
     table = cost.render(Model(Measured.read()))
     document = (TOP / "docs" / "deploy" / "costs.md").read_text()
     assert table in document, "python -m deploy.cost prints what belongs there"
+
+
+def test_a_document_has_every_platform_and_every_figure(model: Model) -> None:
+    text = cost.render(replace(model, prices=Prices(machines=(Machine(8, 32, 60),))), sizes=(10, 500))
+    assert "| Compose on one virtual machine | $60 (8 processors) | more than one machine |" in text
+    assert all(f"| {name}" in text for name in ("Railway", "Kubernetes", "AWS Fargate"))
+    assert "| `call_cpu` | measured | 0.2 |" in text
+    assert "| `machines` | price | $60 for 8 processors, 32 GiB |" in text
