@@ -19,7 +19,10 @@ LAST_OUT_S = 240.0
 
 
 class Traffic:
-    """All visits of a run, oldest first."""
+    """All visits of a run, oldest first.
+
+    ``questions`` is how many a user asks, from and to; ``silent`` the share of users who only type and read.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class Traffic:
         questions: tuple[int, int] = QUESTIONS,
         most_at_once: int = MOST_AT_ONCE,
         keyed: bool = True,
+        silent: float = 0.0,
     ) -> None:
         self._url = url
         self._every_s = every_s
         self._questions = questions
         self._most_at_once = most_at_once
         self._keyed = keyed
+        self._silent = silent
         self._rhythm = random.Random(seed)
         self._http: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,6 +87,7 @@ class Traffic:
                 continue
             assert self._http is not None
             visit = Visit(number, self._rhythm.randint(*self._questions), self._rhythm.random() < 0.5, self._keyed)
+            visit.sound = self._silent == 0 or self._rhythm.random() >= self._silent
             self.visits.append(visit)
             task = asyncio.create_task(Visitor(self._http, visit, self._rhythm).run())
             self._tasks.add(task)

@@ -75,6 +75,8 @@ class Visit:
     """Ends the session with DELETE; others just leave the room."""
     keyed: bool = True
     """Sends an ``Idempotency-Key`` with the start."""
+    sound: bool = True
+    """Has a microphone and hears; others only type and read."""
     began_at: float = field(default_factory=monotonic)
     ended_at: float | None = None
     phase: Literal["starting", "assigned", "talking", "over"] = "starting"
@@ -229,7 +231,7 @@ class Visitor:
         deadline = monotonic() + 3 * PATIENCE_S
         while True:
             try:
-                async with Caller() as caller:
+                async with Caller(sound=self.visit.sound) as caller:
                     await caller.join(join["url"], join["token"])
                     self.visit.phase = "talking"
                     await self._converse(caller)

@@ -21,6 +21,8 @@ WARM_UP_S = 240.0
 RECORD_S = 120
 AT_ONCE = 12
 """Calls; another user would not be let in, and the run have missed its own pace."""
+SILENT = 0.75
+"""Of the users so many only type and read: the sound of all would take more than two cores have beside the rest."""
 FULL_S = 180.0
 
 Say = Callable[[str], None]
@@ -79,7 +81,9 @@ async def run(plan: Plan, seed: int, *, say: Say) -> Outcome:
     async with running_world(seed, settings=plan.settings, timeout_s=FULL_S) as world:
         say(f"{plan.agents} agents wait; running in {world.system.folder}")
         sampler = Sampler(world)
-        traffic = Traffic(world.system.url, seed, plan.every_s, questions=(1, 1), most_at_once=AT_ONCE, keyed=False)
+        traffic = Traffic(
+            world.system.url, seed, plan.every_s, questions=(1, 1), most_at_once=AT_ONCE, keyed=False, silent=SILENT
+        )
         async with traffic.flowing():
             await _watch(sampler, traffic, outcome, say)
         outcome.judged = judge([sample for sample in outcome.samples if sample.at_s >= plan.warm_up_s])

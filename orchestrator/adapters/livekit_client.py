@@ -67,14 +67,14 @@ class Sound:
 
 
 class Caller:
-    """A user in a room, with a microphone that is always on.
+    """A user in a room, with a microphone that is always on; without ``sound`` one who only types and reads.
 
     ``join`` first and ``leave`` at the end; between them everything in any order. All times are ``time.monotonic()``.
     A wait raises ``TimeoutError``, which says what for, and ``CallOverError`` when the room is gone. Made inside the
     event loop that it lives on. ``on_line`` is called with each line whenever it changed.
     """
 
-    def __init__(self, *, on_line: Callable[[Line], None] | None = None) -> None:
+    def __init__(self, *, on_line: Callable[[Line], None] | None = None, sound: bool = True) -> None:
         self.transcripts: list[Line] = []
         """Both sides, in the order in which they began; what was typed too."""
         self.sounds: list[Sound] = []
@@ -87,6 +87,7 @@ class Caller:
         self._heard: list[tuple[float, bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = rtc.Room()
+        self._sound = sound
         self._microphone = _Microphone()
         self._room.on("participant_connected", self._look)
         self._room.on("participant_attributes_changed", lambda _, participant: self._look(participant))
@@ -110,16 +111,18 @@ class Caller:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._room.connect(url, token)
+                await self._room.connect(url, token, rtc.RoomOptions(auto_subscribe=self._sound))
                 self.joined_at = monotonic()
-                await self._microphone.publish(self._room)
+                if self._sound:
+                    await self._microphone.publish(self._room)
         except (rtc.ConnectError, PublishTrackError, TimeoutError) as error:
             await self.leave()
             reason = str(error) or f"no answer in {timeout_s:g} s"
             raise RoomsUnavailableError(
                 f"LiveKit at {url} cannot be joined ({reason}): check the server, and that this machine reaches it"
             ) from error
-        self._spawn(self._microphone.run())
+        if self._sound:
+            self._spawn(self._microphone.run())
         for participant in self._room.remote_participants.values():
             self._look(participant)
 

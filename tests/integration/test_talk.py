@@ -219,6 +219,17 @@ async def test_what_is_typed_is_in_the_transcript_and_reaches_the_agent(agent: F
     assert (typed.who, typed.text, typed.final) == ("user", "are you there", True)
 
 
+async def test_one_who_only_types_reads_the_answer_and_hears_nothing(agent: FakeAgent, rooms: Rooms) -> None:
+    agent.answer_chat({"are you there": "Yes."})
+    async with Caller(sound=False) as caller:
+        await caller.join(rooms.url, rooms.user_token)
+        await caller.type_text("are you there")
+        await _once(
+            lambda: [line.text.strip() for line in caller.transcripts if line.final] == ["are you there", "Yes."]
+        )
+        assert (caller.heard_pcm, agent.heard_pcm) == (b"", b"")
+
+
 async def test_a_room_that_closes_ends_every_wait(agent: FakeAgent, caller: Caller, rooms: Rooms) -> None:
     waiting = asyncio.create_task(caller.answer_to(time.monotonic(), WAIT_S))
     await rooms.delete()
