@@ -34,7 +34,7 @@ task_time_limit = 65
 broker_transport_options = {
     "visibility_timeout": 300,
     "unacked_restore_interval": 10,
-    "queue_order_strategy": "priority",  # the order of -Q: what a user waits for comes first
+    "queue_order_strategy": "priority",  # the order of task_queues: what a user waits for comes first
     "socket_timeout": 10,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
@@ -46,10 +46,8 @@ task_default_queue = q.MAINTENANCE_QUEUE
 # The nameless exchange delivers to the queue that the routing key names. A named one keeps its bindings in Redis: when
 # that comes back empty, what a producer sends would go nowhere until everything is declared anew.
 task_default_exchange = ""
-task_queues = [
-    *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
-    q.host_queue(_settings.host_id),
-]
+# A worker is started without -Q, and consumes these.
+task_queues = q.consumed(_settings.kinds.served, _settings.host_id)
 task_create_missing_queues = True
 worker_hijack_root_logger = False
 
@@ -71,13 +69,13 @@ beat_schedule = {
     "refill": {
         "task": q.REFILL_TASK,
         "schedule": 30.0,
-        "options": {"queue": q.REFILL_QUEUE, "expires": q.REFILL_EXPIRES_S},
+        "options": {"queue": q.POOL_QUEUE, "expires": q.REFILL_EXPIRES_S},
     },
     "replace-lost": {
         "task": q.REPLACE_LOST_TASK,
         "schedule": q.REPLACE_LOST_EVERY_S,
         # Before refills: users whose call was cut off wait for it.
-        "options": {"queue": q.SPAWN_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
+        "options": {"queue": q.URGENT_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
     },
     "roll-out": {
         "task": q.ROLL_OUT_TASK,

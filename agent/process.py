@@ -167,6 +167,7 @@ class AgentProcess:
             startup_s=self._startup_s,
             assignment=self._assignment,
             proof=self._fork.proof,
+            kind=self._fork.kind,
         )
 
     async def _on_message(self, message: AnyMessage) -> None:

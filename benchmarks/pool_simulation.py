@@ -13,9 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.domain.demand import Aim, DemandPolicy, Measured, aim, slot_of
 from orchestrator.domain.pool import (
     Dispatch,
+    KindPolicy,
+    KindSnapshot,
     PoolPolicy,
     PoolSnapshot,
     Retire,
@@ -193,7 +196,8 @@ class Simulation:
     def _refill(self) -> None:
         self._refill_pending = False
         now = self._aim()
-        policy = PoolPolicy(now.target, MAX_AGENTS, SPAWNS_AT_ONCE, waiting_client_timeout_s=math.inf)
+        kinds = {DEFAULT_KIND: KindPolicy(now.target)}
+        policy = PoolPolicy(kinds, MAX_AGENTS, SPAWNS_AT_ONCE, waiting_client_timeout_s=math.inf)
         for action in plan(self._snapshot(), policy, self.now):
             match action:
                 case SpawnWarm():
@@ -222,4 +226,4 @@ class Simulation:
     def _snapshot(self) -> PoolSnapshot:
         under_way = tuple(SpawnUnderWay(name, warm, math.inf, 1) for name, (warm, _) in self._spawning.items())
         queue = tuple(Waiting(name, since, self.now) for name, since in self._waiting.items())
-        return PoolSnapshot(self._ready, self._owned, under_way, queue)
+        return PoolSnapshot({DEFAULT_KIND: KindSnapshot(self._ready)}, self._owned, under_way, queue)

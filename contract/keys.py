@@ -24,6 +24,16 @@ pool:arrivals           hash    for ever   Lua: claim, reserve_cold    plan, GET
 pool:demand             hash    for ever   refill                      plan, GET /api/pool: the highest demand by slot,
                                                                        for POOL_SCALE_DOWN_S
 pool:aim                string  for ever   refill; resize deletes it   sample: the target that it goes by
+pool:agents             set     for ever   Lua: reservations,          reservations, plan: agents of the kind that are,
+                                           dispatch, record_agent,     or are on their way, where a kind has a most
+                                           finish
+pool:ready:<kind>       set     for ever   as pool:ready               as pool:ready, of another kind than ``default``
+pool:warming:<kind>     set     for ever   as pool:warming             the same
+pool:target:<kind>      string  for ever   as pool:target              the same
+pool:arrivals:<kind>    hash    for ever   as pool:arrivals            the same
+pool:demand:<kind>      hash    for ever   as pool:demand              the same
+pool:aim:<kind>         string  for ever   as pool:aim                 the same
+pool:agents:<kind>      set     for ever   as pool:agents              the same
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
 hosts                   set     for ever   host                        API, check_hosts
 host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
@@ -37,7 +47,7 @@ host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host'
 host:<id>:commands      stream  ~1000      claim, finish, API,         that host
                                            rollout
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
-breaker:<name>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
+breaker:<kind>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
                                            changed it; Lua: the try    health, metrics
                                            (fields: ``BREAKER_FIELDS``)
 limit:<name>:<digest>   zset    a window   claim                       claim: requests that count, and when
@@ -72,6 +82,8 @@ stats:startRecent       list    newest     API: "at ms" of each start  sample
                                 500
 stats:vacancies         list    newest     Lua: claim (at), until a    Lua: record_agent
                                 500        warm agent takes its place
+stats:vacancies:<kind>  list    newest     as stats:vacancies          the same, of another kind than ``default``
+                                500
 stats:refillRecent      list    newest     Lua: record_agent, "at ms"  sample
                                 100        from a claim until then
 stats:samples           list    newest     Lua: sample, every 5 s, as  GET /api/pool/history, GET /api/events
@@ -94,6 +106,7 @@ POOL_TARGET = "pool:target"
 POOL_ARRIVALS = "pool:arrivals"
 POOL_DEMAND = "pool:demand"
 POOL_AIM = "pool:aim"
+POOL_AGENTS = "pool:agents"
 REFILL_PENDING = "pool:refill-pending"
 HOSTS = "hosts"
 ROLLOUT = "rollout"
@@ -142,6 +155,7 @@ SESSION_FIELDS = {
     "attempts": "spawn tries begun, for the agent that it has or lacks",
     "spawnTask": "the task that is at these tries",
     "spawnHost": "the host of the last try",
+    "kind": "the kind of its agent; absent for default",
     "passed": "how often a host left its spawn to another one that had fewer agents",
     "replacements": "agents that died in this call and were replaced; absent for none",
     "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
@@ -193,6 +207,16 @@ ROLLOUT_FIELDS = {
 HOST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 """It is part of keys, of a queue's name and of addresses."""
 
+DEFAULT_KIND = "default"
+"""The kind of agent that there always is; its keys have no kind in their names."""
+KIND_PATTERN = r"^[a-z][a-z0-9-]{0,31}$"
+"""A kind's name is part of keys and of queues' names."""
+
+
+def of_kind(key: str, kind: str) -> str:
+    """The key of one kind of agent that stands for ``key``, which is the default kind's."""
+    return key if kind == DEFAULT_KIND else f"{key}:{kind}"
+
 
 def session(session_id: str) -> str:
     """The hash of one session."""
@@ -239,13 +263,9 @@ def idempotency(digest: str) -> str:
     return f"idem:{digest}"
 
 
-DEFAULT_KIND = "default"
-"""The one kind of agent that there is."""
-
-
-def breaker(name: str) -> str:
+def breaker(kind: str) -> str:
     """Whether spawns of one kind of agent are tried."""
-    return f"breaker:{name}"
+    return f"breaker:{kind}"
 
 
 def limit(name: str, digest: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from contract.keys import KIND_PATTERN
 from contract.measures import Count, Provider, Timing, Used
 from contract.tracing import Traceparent
 
@@ -40,6 +41,8 @@ Fence = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds = Annotated[float, Field(ge=-1e11, le=1e11)]
 """A time or a duration. What is beyond is none, and would make the store's sums infinite."""
 AgentPhase = Literal["joining", "ready", "assigned", "active"]
+Kind = Annotated[str, Field(pattern=KIND_PATTERN)]
+"""A kind of agent. It is left out for the default one, so that a host understands who knows of no other."""
 
 
 class ProtocolError(ValueError):
@@ -114,6 +117,7 @@ class Hello(_Message):
     assignment: Assignment | None = None
     proof: str = ""
     """``Fork.proof``: a process that its host does not know is believed with it, and for this session alone."""
+    kind: Kind | None = None
 
 
 class Ready(_Message):
@@ -269,6 +273,7 @@ class Spawn(_Message):
     in_call: bool = False
     """A user waits in the room: its agent died. A host that drains starts this one, too."""
     trace: Traceparent | None = None
+    kind: Kind | None = None
 
 
 class Spawned(_Message):
@@ -333,6 +338,7 @@ class Fork(_Message):
     proof: str = ""
     """Shows its host that it is this session's agent; made from a key that only the host has."""
     trace: Traceparent | None = None
+    kind: Kind | None = None
 
 
 class ZygoteReady(_Message):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from contract.keys import DEFAULT_KIND
 from orchestrator.adapters.local_host import UnixHost
 from orchestrator.adapters.redis_breakers import RedisBreakers
 from orchestrator.adapters.redis_changes import RedisChanges
@@ -156,7 +155,7 @@ class Container:
         """What reservations are checked against."""
         s = self.settings
         deadline_s = s.spawn_timeout_s + SPAWN_DEADLINE_MARGIN_S
-        return Limits(s.max_bots, s.max_queue, s.spawn_concurrency, deadline_s)
+        return Limits(s.max_bots, s.max_queue, s.spawn_concurrency, deadline_s, s.kinds.most_of)
 
     @cached_property
     def demand(self) -> DemandPolicy:
@@ -174,7 +173,8 @@ class Container:
             self.queue,
             self.limits,
             ages,
-            default_target=s.prewarm_pool_size,
+            default_target=s.kinds.default_floor,
+            more=s.kinds.floors,
             demand=self.demand,
         )
 
@@ -224,7 +224,8 @@ class Container:
             self.hosts,
             self.rooms,
             self.breakers,
-            default_target=self.settings.prewarm_pool_size,
+            default_target=self.settings.kinds.default_floor,
+            more=self.settings.kinds.floors,
             clock=time.monotonic,
         )
 
@@ -238,7 +239,9 @@ class Container:
         """Recycle the agents that wait, for changed code or settings."""
         s = self.settings
         rollouts = RedisRollouts(self.client, record_s=s.session_record_s)
-        return RollOut(rollouts, self.hosts, self.store, self.pool, default_target=s.prewarm_pool_size)
+        return RollOut(
+            rollouts, self.hosts, self.store, self.pool, default_target=s.kinds.default_floor, more=s.kinds.floors
+        )
 
     @cached_property
     def overview(self) -> Overview:
@@ -251,7 +254,7 @@ class Container:
         s = self.settings
         base_s = min(BreakerPolicy.base_s, s.spawn_breaker_max_open_s)
         policy = BreakerPolicy(s.spawn_breaker_failures, base_s, s.spawn_breaker_max_open_s)
-        return SpawnBreaker(self.breakers, self.queue, policy, DEFAULT_KIND)
+        return SpawnBreaker(self.breakers, self.queue, policy)
 
     @cached_property
     def spawner(self) -> SpawnAgent:

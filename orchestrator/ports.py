@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Checked, Spawn, Spawned, Turn
 from contract.states import SessionState
 from orchestrator.domain.breaker import Breaker
 from orchestrator.domain.pool import Aging, PoolSnapshot
 from orchestrator.domain.rollout import RolloutView
 from orchestrator.records import (
+    NO_MORE,
     AgentIdentity,
     AgentRecord,
     Answered,
@@ -45,11 +47,13 @@ from orchestrator.records import (
 class SessionStore(Protocol):
     """The only truth. Every change of a session is atomic and moves along ``domain.session.TRANSITIONS``.
 
-    Every method raises ``StoreUnavailableError`` when the store does not answer in time.
+    Every method raises ``StoreUnavailableError`` when the store does not answer in time. A method that is not told the
+    kind of a session's agent finds it in the session; ``more`` are the kinds beside the default one, with what their
+    pools' sizes are where nobody set them.
     """
 
     async def claim(self, request: StartRequest, reply_id: str) -> Claimed | Queued | Answered | NoneReady:
-        """Take a waiting agent for this caller and tell its host, at most one for a request key.
+        """Take a waiting agent of the kind asked for and tell its host, at most one for a request key.
 
         A request that did not come before counts against its rates, once however often it is sent.
 
@@ -79,10 +83,10 @@ class SessionStore(Protocol):
             RateLimitedError: this user has as many sessions as one may have.
         """
 
-    async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
-        """Make a ``starting`` session for the pool, if it still lacks one."""
+    async def reserve_warm(self, session_id: str, target: int, limits: Limits, kind: str = DEFAULT_KIND) -> bool:
+        """Make a ``starting`` session for the pool of this kind, if it still lacks one."""
 
-    async def dispatch(self, session_id: str, limits: Limits) -> bool:
+    async def dispatch(self, session_id: str, limits: Limits, kind: str = DEFAULT_KIND) -> bool:
         """Take a waiting session out of the queue for its spawn, if there is capacity and a spawn is free."""
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
@@ -93,7 +97,8 @@ class SessionStore(Protocol):
         is at it.
 
         Raises:
-            HostDrainingError: the host drains; nothing was counted. Where all do, a call goes on there.
+            HostDrainingError: the host drains, or does not serve this kind; nothing was counted. Where all drain, a
+                call goes on there.
             HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
             FewerElsewhereError: it is for the pool, and another host has fewer agents; nothing was counted.
             AgentsUnavailableError: spawns keep failing, and this one is not begun; a call's is.
@@ -137,8 +142,8 @@ class SessionStore(Protocol):
     async def lose_host(self, host: str, heard: str, rule: ReplaceRule) -> HostLoss:
         """Fail a host's warm agents and replace those in a call, unless it was heard after ``heard``. Idempotent."""
 
-    async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
-        """Take so many agents out of the pool, as long as more than ``leaving`` are in it, and end them; their ids."""
+    async def retire(self, count: int, reason: str, *, leaving: int = 0, kind: str = DEFAULT_KIND) -> list[str]:
+        """Take so many agents out of a pool, as long as more than ``leaving`` are in it, and end them; their ids."""
 
     async def retire_warm(self, host: str) -> list[str]:
         """End the agents that wait on this host, if it drains; returns their ids."""
@@ -162,10 +167,10 @@ class SessionStore(Protocol):
             InvalidRequestError: the cursor is none of ours.
         """
 
-    async def counts(self, default_target: int) -> Counts:
+    async def counts(self, default_target: int, more: Mapping[str, int] = NO_MORE) -> Counts:
         """All counts, read atomically."""
 
-    async def snapshot(self) -> PoolSnapshot:
+    async def snapshot(self, more: Collection[str] = ()) -> PoolSnapshot:
         """What ``plan`` needs, read atomically."""
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
@@ -174,10 +179,10 @@ class SessionStore(Protocol):
     async def forget(self, older_than_s: float) -> int:
         """Drop ended sessions of that age from the lists; their records expire by themselves."""
 
-    async def set_target(self, size: int, default: int) -> int:
-        """Set the pool's floor; returns the previous one."""
+    async def set_target(self, size: int, default: int, kind: str = DEFAULT_KIND) -> int:
+        """Set a pool's floor; returns the previous one."""
 
-    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+    async def note_demand(self, expected: float, keep_s: float, target: int, kind: str = DEFAULT_KIND) -> None:
         """Note for ``keep_s`` seconds that so many agents were on their way, and the target that follows."""
 
     async def refill_due(self) -> bool:
@@ -219,12 +224,12 @@ class SessionStore(Protocol):
 
 
 class Breakers(Protocol):
-    """Whether spawns are tried, by name. Every method raises ``StoreUnavailableError``."""
+    """Whether spawns are tried, by kind of agent. Every method raises ``StoreUnavailableError``."""
 
-    async def look(self, name: str) -> BreakerView:
+    async def look(self, kind: str) -> BreakerView:
         """What it is now."""
 
-    async def change(self, name: str, version: int, after: Breaker) -> bool:
+    async def change(self, kind: str, version: int, after: Breaker) -> bool:
         """Have it be ``after``; false when it is not of this version any more."""
 
 
@@ -260,7 +265,7 @@ class Statistics(Protocol):
     async def note_starts(self, warm: int, cold: int, took_ms: Sequence[float]) -> None:
         """Starts that were answered: how many, and how long each took."""
 
-    async def sample(self, default_target: int) -> bool:
+    async def sample(self, default_target: int, more: Mapping[str, int] = NO_MORE) -> bool:
         """Take a sample of the whole system; false when this moment has one, whoever took it."""
 
     async def samples(self, newest: int) -> list[Sample]:
@@ -339,11 +344,11 @@ class Rollouts(Protocol):
     async def begin(self, rollout_id: str) -> str:
         """Begin one with this id, unless one is under way; returns the id of the one that is."""
 
-    async def look(self, default_target: int) -> tuple[str, RolloutView] | None:
+    async def look(self, default_target: int, more: Mapping[str, int] = NO_MORE) -> tuple[str, RolloutView] | None:
         """Its id and how it stands; None when none is under way."""
 
-    async def recycle(self, rollout_id: str, count: int, leaving: int) -> list[str]:
-        """End older agents that wait, as long as more than ``leaving`` are in the pool; returns their ids."""
+    async def recycle(self, rollout_id: str, count: int, leaving: int, kind: str = DEFAULT_KIND) -> list[str]:
+        """End older agents of a kind that wait, as long as more than ``leaving`` are in its pool; returns their ids."""
 
     async def note(self, rollout_id: str, state: RolloutState, detail: str) -> bool:
         """Say what it waits for (``running``), or end it (``done``, ``failed``); false when it is not under way."""
@@ -381,8 +386,8 @@ class Rooms(Protocol):
 class TaskQueue(Protocol):
     """Where work for the workers is put. Raises ``QueueUnavailableError``."""
 
-    async def spawn(self, session_id: str, *, urgent: bool) -> None:
-        """Queue one spawn; urgent ones go before all others."""
+    async def spawn(self, session_id: str, *, urgent: bool, kind: str = DEFAULT_KIND) -> None:
+        """Queue one spawn for the workers that serve this kind; urgent ones go before all others."""
 
     async def refill(self, *, delay_s: float = 0.0) -> None:
         """Queue one refill, for now or for a little later."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal
 
+from pydantic_core import from_json
+
+from contract.keys import DEFAULT_KIND
 from contract.messages import Assignment
 from contract.states import SessionState
 from orchestrator.domain.breaker import Breaker, Phase
@@ -22,6 +27,8 @@ class Session:
     session_id: str
     state: SessionState
     created_at: float
+    kind: str = DEFAULT_KIND
+    """Of its agent."""
     user_id: str | None = None
     user_name: str | None = None
     host: str | None = None
@@ -74,6 +81,8 @@ class StartRequest:
     """Digest of who calls for whom: what ``most_sessions`` is counted by."""
     most_sessions: int = 0
     """How many sessions this user may have at once; 0 for any number."""
+    kind: str = DEFAULT_KIND
+    """Of the agent that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,7 @@ class AgentRecord:
     """A user waits in its room: it is no agent for the pool, even if the store has forgotten that session."""
     generation: str = ""
     """Which zygote of its host forked it."""
+    kind: str = DEFAULT_KIND
 
 
 def number_in(fields: Mapping[str, str], name: str) -> float | None:
@@ -228,7 +238,7 @@ class HostReport:
     agent_private_bytes: int
     """Mean private memory of its agents; 0 without agents."""
     zygote: str
-    """``ready``, ``starting`` or ``failed: why``."""
+    """``ready`` when those of all kinds are, else what is wrong: ``starting`` or ``failed: why``."""
     version: str
     load1: float
     """The machine's load average of one minute."""
@@ -237,7 +247,7 @@ class HostReport:
     drained: bool = False
     """It drains, and has no agent left."""
     generation: str = ""
-    """Which zygote forks now: agents of another one are older."""
+    """Which zygote of the default kind forks now: agents of another one are older."""
     rollout: str = ""
     """The last rollout for which it loaded the agent's code anew, or tried to."""
     rollout_error: str = ""
@@ -246,6 +256,16 @@ class HostReport:
     """What limits ``capacity``: ``memory``, ``processors`` or ``MAX_BOTS``."""
     capacity_reason: str = ""
     """The same with the figures, in words."""
+    kinds: str = DEFAULT_KIND
+    """The kinds of agents that it serves, separated by commas."""
+    ready_kinds: str = ""
+    """Those whose zygote is ready."""
+    loading_kinds: str = ""
+    """Those whose zygote is loading, where there are others that this would hold up: none is begun until it has."""
+    zygotes: str = ""
+    """Each kind and how its zygote is, as a JSON object."""
+    generations: str = ""
+    """As ``generation``, of each other kind: ``kind:generation``, separated by commas."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +285,26 @@ class HostView:
     def suspect_at(self) -> float | None:
         """Since when its silence is looked at; by the store's clock."""
         return number_in(self.fields, "suspectAt")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of agents that it serves; one that does not say knows of no other than the default one."""
+        return tuple(self.fields.get("kinds", DEFAULT_KIND).split(","))
+
+    @property
+    def ready_kinds(self) -> tuple[str, ...]:
+        """Those of them of which it can start an agent."""
+        if self.fields.get("zygote", "ready") == "ready":
+            return self.kinds
+        return tuple(kind for kind in self.fields.get("ready_kinds", "").split(",") if kind)
+
+    @property
+    def zygotes(self) -> Mapping[str, str]:
+        """How the zygote of each kind is, in words."""
+        with suppress(ValueError, AttributeError):
+            said = from_json(self.fields.get("zygotes", ""))
+            return {str(kind): str(status) for kind, status in said.items()}
+        return {DEFAULT_KIND: self.fields.get("zygote", "")}
 
     @property
     def heard(self) -> str:
@@ -307,17 +347,29 @@ class RolloutRecord:
     ended_at: float | None
 
 
+NO_MORE: Mapping[str, int] = MappingProxyType({})
+"""No kinds of agents beside the default one."""
+
+
+@dataclass(frozen=True)
+class KindCounts:
+    """The pool of one kind of agent."""
+
+    ready: int
+    warming: int
+    floor: int
+    """Its size as last set."""
+    measured: Measured
+    """What its target follows beside its floor."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """Sessions by state, and the totals since the store was made."""
 
     by_state: Mapping[SessionState, int]
-    pool_ready: int
-    warming: int
     spawning: int
     waiting: int
-    floor: int
-    """The pool's size as last set."""
     total_spawned: int
     total_assigned: int
     dead_claims: int
@@ -325,8 +377,23 @@ class Counts:
     now: float
     host_room: int | None
     """Agents that living hosts can still take, as they measured, spawns under way not taken off; None: none says."""
-    measured: Measured
-    """What the pool's target follows beside its floor."""
+    kinds: Mapping[str, KindCounts]
+    """The pools that were asked for, by kind; the default one's always."""
+
+    @property
+    def pool_ready(self) -> int:
+        """Agents that wait."""
+        return sum(kind.ready for kind in self.kinds.values())
+
+    @property
+    def warming(self) -> int:
+        """Agents that are being started for the pools."""
+        return sum(kind.warming for kind in self.kinds.values())
+
+    @property
+    def floor(self) -> int:
+        """Agents that should wait at least."""
+        return sum(kind.floor for kind in self.kinds.values())
 
     @property
     def agents(self) -> int:
@@ -416,10 +483,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Search:
-    """Which sessions somebody looks for: by the beginning of an id, or of exactly this user."""
+    """Which sessions somebody looks for: by the beginning of an id, or of exactly this user, or of a kind of agent."""
 
     id_start: str | None
     user_id: str
+    kind: str | None = None
+    """Of these only those with such an agent; of all, where neither of the two above is given."""
 
 
 @dataclass(frozen=True)
@@ -456,3 +525,9 @@ class Limits:
     max_queue: int
     spawn_concurrency: int
     spawn_deadline_s: float
+    most_of: Mapping[str, int] = field(default_factory=dict)
+    """Agents of one kind at most, for kinds that have such a limit."""
+
+    def most(self, kind: str) -> int:
+        """Agents of this kind at most."""
+        return self.most_of.get(kind, self.max_agents)

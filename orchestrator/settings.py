@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from contract.keys import HOST_ID_PATTERN
+from contract.keys import DEFAULT_KIND, HOST_ID_PATTERN
 from contract.messages import AgentLimits
 from orchestrator.domain.limits import Rate, parse_rate
 from orchestrator.domain.prices import Prices, parse_prices
+from orchestrator.kinds import CALLABLE_PATTERN, CALLABLE_WORDS, AgentKind, Kinds
 from orchestrator.redis_address import check_address
 
 
@@ -127,7 +125,11 @@ class Settings(BaseSettings):
 
     # The host
     agent: str = "agent.assistant:assistant"
-    """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment."""
+    """``module:callable`` that returns the livekit-agents ``Agent`` for an assignment: the kind ``default``."""
+    agents_file: Path | None = None
+    """More kinds of agents (``orchestrator.kinds``)."""
+    agent_filter: CommaList = ()
+    """The kinds that this machine's host and worker serve; none: all."""
     zygote_module: str = "agent.zygote"
     agent_env: CommaList = ()
     """More environment variables that agents are given, by name or pattern (``OPENAI_*``)."""
@@ -193,7 +195,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("api_keys", "allowed_origins", "trusted_proxies", "agent_env", mode="before")
+    _kinds: Kinds
+
+    @field_validator("api_keys", "allowed_origins", "trusted_proxies", "agent_env", "agent_filter", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -233,8 +237,7 @@ class Settings(BaseSettings):
     @field_validator("agent")
     @classmethod
     def _callable_name(cls, value: str) -> str:
-        form = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-        return _check_form(value, form, "a module, a colon and a callable in it, such as my_agent:build")
+        return _check_form(value, CALLABLE_PATTERN, CALLABLE_WORDS)
 
     @field_validator("zygote_module")
     @classmethod
@@ -304,6 +307,25 @@ class Settings(BaseSettings):
             most = LONGEST_SOCKET_PATH
             raise ValueError(f"GREENROOM_HOME should be shorter: its socket's path has {length} bytes, {most} at most")
         return self
+
+    @model_validator(mode="after")
+    def _has_kinds(self) -> Settings:
+        self._kinds = self.read_kinds(self.agent)
+        return self
+
+    def read_kinds(self, agent: str) -> Kinds:
+        """The kinds of agents as ``AGENTS_FILE`` has them now, the default one with this module.
+
+        Raises:
+            ValueError: the file or ``AGENT_FILTER`` is wrong; what and where, in words.
+        """
+        default = AgentKind(DEFAULT_KIND, agent, self.prewarm_pool_size, memory_mb=self.agent_memory_mb)
+        return Kinds.read(self.agents_file, default, self.agent_filter, self.max_bots)
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of agents that there are, and which of them this machine serves."""
+        return self._kinds
 
     @property
     def agent_limits(self) -> AgentLimits:
@@ -394,21 +416,3 @@ def _lines(error: ValidationError) -> list[str]:
 def current_settings() -> Settings:
     """The settings of this process, read once."""
     return load_settings()
-
-
-def agent_environment(
-    more: Sequence[str] = (), changed: Mapping[str, str] = MappingProxyType({}), gone: Collection[str] = ()
-) -> dict[str, str]:
-    """What the zygote and its agents inherit: what programs need on this machine, providers' keys, and ``more``.
-
-    Args:
-        more: names, and patterns with ``*``. None of the orchestrator's own secrets is given, whatever they say.
-        changed: what goes before this process's environment.
-        gone: names that are in this process's environment, and are not to be.
-    """
-    wanted = (*AGENT_VARIABLES, *more)
-    return {
-        name: value
-        for name, value in (os.environ | changed).items()
-        if name.upper() not in SECRETS and name not in gone and any(fnmatchcase(name, pattern) for pattern in wanted)
-    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -14,12 +15,17 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from contract import tracing
+from contract.keys import DEFAULT_KIND
 from orchestrator.domain.errors import QueueUnavailableError
 
+URGENT_QUEUE = "urgent"
+"""What users wait for and any worker can do: the look for lost hosts. Workers look here first."""
 SPAWN_QUEUE = "spawn"
-"""Agents that a user waits for. Workers look here first."""
+"""Agents of the default kind that a user waits for. Another kind's are in ``spawn.<kind>``."""
+POOL_QUEUE = "pool"
+"""The refills, of all kinds at once: any worker can do them."""
 REFILL_QUEUE = "refill"
-"""Agents for the pool, and the refills themselves."""
+"""Agents of the default kind for the pool. Another kind's are in ``refill.<kind>``."""
 MAINTENANCE_QUEUE = "maintenance"
 HOST_QUEUE_EXPIRES_S = 300.0
 QUEUED_AT = "greenroom_queued_at"
@@ -41,7 +47,7 @@ ROLL_OUT_EVERY_S = 2.0
 
 
 def shared_queue(name: str) -> Queue:
-    """A queue that any worker consumes. Bound by its own name: Celery's default binds all to one key."""
+    """A queue that several workers consume. Bound by its own name: Celery's default binds all to one key."""
     return Queue(name, routing_key=name)
 
 
@@ -50,20 +56,38 @@ def host_queue(host: str) -> Queue:
     return Queue(f"host.{host}", routing_key=f"host.{host}", expires=HOST_QUEUE_EXPIRES_S)
 
 
+def spawn_queue(kind: str, *, urgent: bool) -> Queue:
+    """The queue of one kind's spawns, which only workers that serve it consume."""
+    name = SPAWN_QUEUE if urgent else REFILL_QUEUE
+    return shared_queue(name if kind == DEFAULT_KIND else f"{name}.{kind}")
+
+
+def consumed(kinds: Sequence[str], host: str) -> list[Queue]:
+    """What the worker on this host's machine consumes, in the order in which it looks: users before the pool."""
+    return [
+        shared_queue(URGENT_QUEUE),
+        *(spawn_queue(kind, urgent=True) for kind in kinds),
+        shared_queue(POOL_QUEUE),
+        *(spawn_queue(kind, urgent=False) for kind in kinds),
+        shared_queue(MAINTENANCE_QUEUE),
+        host_queue(host),
+    ]
+
+
 class CeleryQueue:
     """``ports.TaskQueue`` on Celery."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+    async def spawn(self, session_id: str, *, urgent: bool, kind: str = DEFAULT_KIND) -> None:
         """See ``ports.TaskQueue``."""
-        await self._send(SPAWN_TASK, args=[session_id], queue=SPAWN_QUEUE if urgent else REFILL_QUEUE)
+        await self._send(SPAWN_TASK, args=[session_id], queue=spawn_queue(kind, urgent=urgent))
 
     async def refill(self, *, delay_s: float = 0.0) -> None:
         """See ``ports.TaskQueue``."""
         later = {"countdown": delay_s} if delay_s else {}
-        await self._send(REFILL_TASK, queue=REFILL_QUEUE, expires=delay_s + REFILL_EXPIRES_S, **later)
+        await self._send(REFILL_TASK, queue=shared_queue(POOL_QUEUE), expires=delay_s + REFILL_EXPIRES_S, **later)
 
     async def check_host(self, host: str) -> None:
         """See ``ports.TaskQueue``."""

@@ -17,12 +17,12 @@ class RedisBreakers:
         self._client = client
         self._scripts = Scripts(client)
 
-    async def look(self, name: str) -> BreakerView:
+    async def look(self, kind: str) -> BreakerView:
         """See ``ports.Breakers``."""
 
         async def read() -> tuple[Mapping[str, str], tuple[int, int]]:
             async with self._client.pipeline(transaction=False) as pipe:
-                pipe.hgetall(keys.breaker(name))
+                pipe.hgetall(keys.breaker(kind))
                 pipe.time()
                 fields, time = await pipe.execute()
                 return fields, time
@@ -30,11 +30,11 @@ class RedisBreakers:
         fields, (seconds, micros) = await again(read)
         return BreakerView(_breaker_of(fields), int(fields.get("version", 0)), float(seconds) + float(micros) / 1e6)
 
-    async def change(self, name: str, version: int, after: Breaker) -> bool:
+    async def change(self, kind: str, version: int, after: Breaker) -> bool:
         """See ``ports.Breakers``."""
         times = (f"{after.since:.6f}", f"{after.open_until:.6f}")
         args = [version, after.failures, after.opened, *times, after.code, after.reason]
-        return bool(await self._scripts.run("change_breaker", [keys.breaker(name)], args))
+        return bool(await self._scripts.run("change_breaker", [keys.breaker(kind)], args))
 
 
 def _breaker_of(fields: Mapping[str, str]) -> Breaker:

@@ -73,7 +73,7 @@ class RedisLookup:
         self, states: Sequence[SessionState], place: _Place, search: Search
     ) -> tuple[list[_Place], _Place | None]:
         """Look at the next sessions; returns those found, and where to go on, None at the end."""
-        args = [search.id_start, search.user_id, place.score, place.after, SEARCH_PART]
+        args = [search.id_start, search.user_id, place.score, place.after, SEARCH_PART, search.kind]
         hits, last, score = await self._scripts.again("find", [keys.sessions_in(place.state)], args)
         found = [_Place(place.state, at, session_id) for session_id, at in chunks(hits, 2)]
         if last:

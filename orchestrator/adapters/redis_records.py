@@ -11,15 +11,18 @@ from typing import Any
 from pydantic import FiniteFloat, TypeAdapter
 from pydantic_core import from_json
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Turn
 from contract.states import SessionState
 from orchestrator.domain.demand import Measured
 from orchestrator.domain.errors import AgentsUnavailableError, IdempotencyConflictError, InvalidRequestError
 from orchestrator.domain.limits import Quota, RateLimitedError
+from orchestrator.domain.pool import KindSnapshot, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
     SPAWN_BOUNDS_S,
     AgentRecord,
     Answered,
+    KindCounts,
     Sample,
     Session,
     StartRequest,
@@ -35,7 +38,7 @@ def start_args(request: StartRequest) -> list[object]:
     assignment = json.dumps(request.assignment, separators=(",", ":"))
     return [
         request.body_digest, int(request.keep_s), request.user_id, request.user_name or "", assignment,
-        request.owner, request.most_sessions,
+        request.owner, request.most_sessions, request.kind,
     ]  # fmt: skip
 
 
@@ -97,7 +100,7 @@ def agent_args(record: AgentRecord) -> list[object]:
     return [
         record.session_id, identity.host, identity.boot_id, identity.pid, identity.start_ticks,
         str(record.state), f"{record.created_at:.6f}", startup, *claim, ",".join(map(str, SPAWN_BOUNDS_S)),
-        "1" if record.in_call else "", record.generation,
+        "1" if record.in_call else "", record.generation, record.kind,
     ]  # fmt: skip
 
 
@@ -127,6 +130,7 @@ def session_of(session_id: str, fields: Mapping[str, str]) -> Session | None:
     return Session(
         session_id=session_id,
         state=state,
+        kind=fields.get("kind") or DEFAULT_KIND,
         created_at=number("createdAt") or 0.0,
         user_id=fields.get("userId") or None,
         user_name=fields.get("userName") or None,
@@ -204,14 +208,41 @@ def _sample_of(row: Mapping[str, Any]) -> Sample:
     )
 
 
-def measured_of(row: Sequence[Any]) -> Measured:
-    """What ``counts`` says of the demand."""
-    now, arrivals, peaks, spawns = row[15:19]
-    return Measured(
+def kind_counts_of(row: Sequence[Any], default_target: int, spawns_s: Sequence[float], now: float) -> KindCounts:
+    """What ``counts`` says of one kind of agent."""
+    ready, warming, target, arrivals, peaks = row
+    measured = Measured(
         arrivals={int(slot): int(number) for slot, number in chunks(arrivals, 2)},
-        spawns_s=[float(seconds) for seconds in spawns],
+        spawns_s=spawns_s,
         peaks={int(slot): float(value) for slot, value in chunks(peaks, 2)},
-        now=float(now),
+        now=now,
+    )
+    return KindCounts(int(ready), int(warming), target_of(target, default_target), measured)
+
+
+def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
+    """What ``snapshot`` says."""
+    owned, spawning, waiting, kinds = reply
+    return PoolSnapshot(
+        kinds={kind: _kind_snapshot(row) for kind, *row in chunks(kinds, 7)},
+        owned=owned,
+        spawning=tuple(
+            SpawnUnderWay(i, warm == "1", float(at), int(tries), replaces == "1", kind)
+            for i, at, warm, tries, replaces, kind in chunks(spawning, 6)
+        ),
+        waiting=tuple(Waiting(i, float(since), float(seen), kind) for i, since, seen, kind in chunks(waiting, 4)),
+    )
+
+
+def _kind_snapshot(row: Sequence[Any]) -> KindSnapshot:
+    ready, agents, can_spawn, room, beside, may_begin = row
+    return KindSnapshot(
+        ready=ready,
+        agents=agents,
+        can_spawn=can_spawn == 1,
+        host_room=None if room == "" else int(room),
+        beside=frozenset(beside.split(",")) if beside else None,
+        may_begin=None if may_begin < 0 else may_begin,
     )
 
 

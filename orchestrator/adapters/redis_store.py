@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from contract import keys
+from contract.keys import DEFAULT_KIND
 from contract.messages import Assignment, Turn
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
 from orchestrator.adapters.redis_lookup import records
 from orchestrator.adapters.redis_records import (
     agent_args,
-    chunks,
-    measured_of,
+    kind_counts_of,
     parse_cursor,
     quotas_of,
     rate_args,
     replayed,
     session_of,
+    snapshot_of,
     start_args,
     state_of,
     target_of,
@@ -38,8 +39,9 @@ from orchestrator.domain.errors import (
     InvalidRequestError,
     SessionNotFoundError,
 )
-from orchestrator.domain.pool import Aging, PoolSnapshot, SpawnUnderWay, Waiting
+from orchestrator.domain.pool import AgedPool, Aging, PoolSnapshot
 from orchestrator.records import (
+    NO_MORE,
     AgentIdentity,
     AgentRecord,
     Answered,
@@ -63,7 +65,6 @@ from orchestrator.records import (
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
-BREAKER = keys.breaker(keys.DEFAULT_KIND)
 DRAINS, FULL, NOT_NOW = -1, -2, -3
 """What ``begin_spawn.lua`` says instead of a number of tries; below them, another host has fewer agents."""
 
@@ -134,7 +135,6 @@ class RedisStore:
                 keys.owned(request.owner),
                 keys.HOSTS,
                 keys.POOL_ARRIVALS,
-                BREAKER,
             ],
             [
                 session_id,
@@ -143,6 +143,7 @@ class RedisStore:
                 limits.max_agents,
                 limits.max_queue,
                 limits.spawn_deadline_s,
+                *(part for kind_and_most in limits.most_of.items() for part in kind_and_most),
             ],
         )
         match reply:
@@ -158,17 +159,16 @@ class RedisStore:
 
     # --- spawning --------------------------------------------------------------------------------------
 
-    async def reserve_warm(self, session_id: str, target: int, limits: Limits) -> bool:
+    async def reserve_warm(self, session_id: str, target: int, limits: Limits, kind: str = DEFAULT_KIND) -> bool:
         """See ``ports.SessionStore``."""
-        args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        own = [keys.session(session_id), keys.HOSTS, BREAKER]
-        return bool(await self._scripts.run("reserve_warm", own, args))
+        args = [session_id, target, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s, kind]
+        own = [keys.session(session_id), keys.HOSTS]
+        return bool(await self._scripts.run("reserve_warm", own, [*args, limits.most(kind)]))
 
-    async def dispatch(self, session_id: str, limits: Limits) -> bool:
+    async def dispatch(self, session_id: str, limits: Limits, kind: str = DEFAULT_KIND) -> bool:
         """See ``ports.SessionStore``."""
-        args = [session_id, limits.max_agents, limits.spawn_concurrency, limits.spawn_deadline_s]
-        own = [keys.session(session_id), keys.HOSTS, BREAKER]
-        return bool(await self._scripts.run("dispatch", own, args))
+        args = [session_id, limits.max_agents, limits.most(kind), limits.spawn_concurrency, limits.spawn_deadline_s]
+        return bool(await self._scripts.run("dispatch", [keys.session(session_id), keys.HOSTS], args))
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
         """See ``ports.SessionStore``."""
@@ -177,7 +177,7 @@ class RedisStore:
     async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """See ``ports.SessionStore``."""
         # Sent again it counts two tries at worst.
-        own = [keys.session(session_id), keys.HOSTS, BREAKER]
+        own = [keys.session(session_id), keys.HOSTS]
         attempt = int(await self._scripts.again("begin_spawn", own, [session_id, deadline_s, host, task]))
         if attempt == DRAINS:
             raise HostDrainingError
@@ -193,7 +193,7 @@ class RedisStore:
         """See ``ports.SessionStore``."""
         to = SessionState.FAILED if failed else SessionState.ENDED
         args = [session_id, str(to), reason, self._record_s]
-        return bool(await self._scripts.again("hold_spawn", [keys.session(session_id), BREAKER], args))
+        return bool(await self._scripts.again("hold_spawn", [keys.session(session_id)], args))
 
     async def give_back(self, session_id: str, deadline_s: float, *, counted: bool, full_host: str = "") -> bool:
         """See ``ports.SessionStore``."""
@@ -277,9 +277,9 @@ class RedisStore:
         replaced, failed, news = await self._scripts.again("lose_host", own, args)
         return HostLoss(replaced, failed, bool(news))
 
-    async def retire(self, count: int, reason: str, *, leaving: int = 0) -> list[str]:
+    async def retire(self, count: int, reason: str, *, leaving: int = 0, kind: str = DEFAULT_KIND) -> list[str]:
         """See ``ports.SessionStore``."""
-        return list(await self._scripts.run("retire", [], [count, reason, self._record_s, leaving]))
+        return list(await self._scripts.run("retire", [], [count, reason, self._record_s, leaving, kind]))
 
     async def retire_warm(self, host: str) -> list[str]:
         """See ``ports.SessionStore``."""
@@ -374,50 +374,38 @@ class RedisStore:
         same = [(i, s) for i, s in ties[0] if after is not None and i < after] if ties else []
         return [(state, session_id, at_score) for session_id, at_score in [*same, *rest][:count]]
 
-    async def counts(self, default_target: int) -> Counts:
+    async def counts(self, default_target: int, more: Mapping[str, int] = NO_MORE) -> Counts:
         """See ``ports.SessionStore``."""
         own = [keys.POOL_TARGET, keys.STATS_LAST_REFILL, keys.POOL_ARRIVALS, keys.POOL_DEMAND, keys.HOSTS]
-        row = await self._scripts.again("counts", own)
-        by_state = dict(zip(SessionState, map(int, row[:6]), strict=True))
-        pool_ready, warming, spawning, waiting = map(int, row[6:10])
+        targets = {DEFAULT_KIND: default_target, **more}
+        row = await self._scripts.again("counts", own, list(targets))
+        spawning, waiting, spawned, assigned, dead, last_refill, now, spawns_s, room, *kinds = row[6:]
+        lately_s = [float(seconds) for seconds in spawns_s]
         return Counts(
-            by_state=by_state,
-            pool_ready=pool_ready,
-            warming=warming,
-            spawning=spawning,
-            waiting=waiting,
-            floor=target_of(row[10], default_target),
-            total_spawned=int(row[11]),
-            total_assigned=int(row[12]),
-            dead_claims=int(row[13]),
-            last_refill_at=number_in({"at": row[14]}, "at"),
-            now=float(row[15]),
-            host_room=None if row[19] == "" else int(row[19]),
-            measured=measured_of(row),
+            by_state=dict(zip(SessionState, map(int, row[:6]), strict=True)),
+            spawning=int(spawning),
+            waiting=int(waiting),
+            total_spawned=int(spawned),
+            total_assigned=int(assigned),
+            dead_claims=int(dead),
+            last_refill_at=number_in({"at": last_refill}, "at"),
+            now=float(now),
+            host_room=None if room == "" else int(room),
+            kinds={
+                kind: kind_counts_of(of_kind, target, lately_s, float(now))
+                for (kind, target), of_kind in zip(targets.items(), kinds, strict=True)
+            },
         )
 
-    async def snapshot(self) -> PoolSnapshot:
+    async def snapshot(self, more: Collection[str] = ()) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        reply = await self._scripts.again("snapshot", [keys.HOSTS, BREAKER])
-        ready, owned, spawning, waiting, can_spawn, room, may_begin = reply
-        return PoolSnapshot(
-            ready=ready,
-            owned=owned,
-            spawning=tuple(
-                SpawnUnderWay(i, warm == "1", float(at), int(tries), replaces == "1")
-                for i, at, warm, tries, replaces in chunks(spawning, 5)
-            ),
-            waiting=tuple(Waiting(i, float(since), float(seen)) for i, since, seen in chunks(waiting, 3)),
-            can_spawn=can_spawn == 1,
-            host_room=None if room == "" else int(room),
-            may_begin=None if may_begin < 0 else may_begin,
-        )
+        return snapshot_of(await self._scripts.again("snapshot", [keys.HOSTS], [DEFAULT_KIND, *more]))
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
         """See ``ports.SessionStore``."""
         args = [assign_lease_s, inactive_s, warm_max_age_s, REAP_AT_MOST]
-        unclaimed, inactive, old_warm, ready = await self._scripts.again("aging", [], args)
-        return Aging(tuple(unclaimed), tuple(inactive), tuple(old_warm), ready)
+        unclaimed, inactive, pools = await self._scripts.again("aging", [], args)
+        return Aging(tuple(unclaimed), tuple(inactive), tuple(AgedPool(tuple(old), ready) for ready, old in pools))
 
     async def forget(self, older_than_s: float) -> int:
         """See ``ports.SessionStore``."""
@@ -430,19 +418,20 @@ class RedisStore:
 
     # --- the pool's size, refills, locks ---------------------------------------------------------------
 
-    async def set_target(self, size: int, default: int) -> int:
+    async def set_target(self, size: int, default: int, kind: str = DEFAULT_KIND) -> int:
         """See ``ports.SessionStore``."""
         async with self._client.pipeline() as pipe:
-            pipe.set(keys.POOL_TARGET, size, get=True)
-            pipe.delete(keys.POOL_AIM)
-            pipe.delete(keys.STATS_VACANCIES)  # a place that nobody is to take any more would never be filled
+            pipe.set(keys.of_kind(keys.POOL_TARGET, kind), size, get=True)
+            pipe.delete(keys.of_kind(keys.POOL_AIM, kind))
+            # A place that nobody is to take any more would never be filled.
+            pipe.delete(keys.of_kind(keys.STATS_VACANCIES, kind))
             with translated():
                 previous, *_ = await pipe.execute()
         return target_of(previous, default)
 
-    async def note_demand(self, expected: float, keep_s: float, target: int) -> None:
+    async def note_demand(self, expected: float, keep_s: float, target: int, kind: str = DEFAULT_KIND) -> None:
         """See ``ports.SessionStore``."""
-        own = [keys.POOL_DEMAND, keys.POOL_AIM]
+        own = [keys.of_kind(keys.POOL_DEMAND, kind), keys.of_kind(keys.POOL_AIM, kind)]
         await self._scripts.again("note_demand", own, [f"{expected:.6f}", keep_s, target])
 
     async def refill_due(self) -> bool:

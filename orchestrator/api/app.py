@@ -111,8 +111,9 @@ def _wrap(app: FastAPI, api: Api) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     api: Api = app.state.api
     container = api.container
-    target = container.settings.prewarm_pool_size
-    sampler = asyncio.create_task(Sampler(container.statistics, api.starts, default_target=target).run())
+    kinds = container.settings.kinds
+    taking = Sampler(container.statistics, api.starts, default_target=kinds.default_floor, more=kinds.floors)
+    sampler = asyncio.create_task(taking.run())
     try:
         with on_stop(api.streams.close):
             yield

@@ -38,7 +38,7 @@ IDS_TOLD = 200
 VERSION = metadata.version("greenroom")
 PASSING: dict[str, Any] = {
     "at": True,
-    "pool": {"demand", "reason"},
+    "pool": {"demand": True, "reason": True, "agents": {"__all__": {"reason"}}},
     "hosts": {"__all__": {"heartbeat_age_s"}},
     "queue": {"__all__": {"waiting_s"}},
 }
@@ -169,7 +169,7 @@ def _overview(view: View, container: Container) -> OverviewEvent:
     return OverviewEvent(
         at=time.time() if counts is None else counts.now,
         health=OverviewHealth(status=report.status, reason=report.reason, parts=parts_view(report.parts)),
-        pool=counts and pool_view(counts, most, container.demand),
+        pool=counts and pool_view(counts, container.limits, container.demand),
         sessions=counts and sessions_view(counts),
         capacity=counts and capacity_view(counts, most),
         stats=counts and totals_view(counts),

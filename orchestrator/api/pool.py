@@ -10,7 +10,7 @@ from orchestrator.api.problems import documented
 from orchestrator.api.requests import ResizeBody
 from orchestrator.api.schemas import PoolAnswer, ResizeAnswer
 from orchestrator.api.state import api_of, timely
-from orchestrator.api.validation import body_of
+from orchestrator.api.validation import FieldError, InvalidFieldsError, body_of
 from orchestrator.api.views import pool_view
 from orchestrator.domain.errors import BodyTooLargeError, ForbiddenError, UnauthorizedError
 
@@ -24,10 +24,11 @@ router = APIRouter(tags=["admin"], dependencies=[Depends(admin_only)])
     openapi_extra=ADMIN,
 )
 async def get_pool(request: Request) -> PoolAnswer:
-    """How many agents should wait and why, and how many do."""
+    """How many agents should wait and why, and how many do: of all kinds together, and of each."""
     container = api_of(request).container
-    counts = await timely(container.store.counts(container.settings.prewarm_pool_size))
-    return PoolAnswer(**dict(pool_view(counts, container.settings.max_bots, container.demand)))
+    kinds = container.settings.kinds
+    counts = await timely(container.store.counts(kinds.default_floor, kinds.floors))
+    return PoolAnswer(**dict(pool_view(counts, container.limits, container.demand)))
 
 
 @router.post(
@@ -37,7 +38,13 @@ async def get_pool(request: Request) -> PoolAnswer:
     openapi_extra={**ADMIN, **requests.documented(ResizeBody)},
 )
 async def resize_pool(request: Request) -> ResizeAnswer:
-    """Set how many agents wait at least, from 0 to ``MAX_BOTS``, and begin to move there. Arrivals may need more."""
+    """Set how many agents of a kind wait at least, and begin to move there. Arrivals may need more.
+
+    With the floors of the other kinds it may be ``MAX_BOTS`` at most.
+    """
     body = await body_of(request, ResizeBody)
-    previous = await timely(api_of(request).container.pool.resize(body.size))
-    return ResizeAnswer(size=body.size, previous=previous)
+    container = api_of(request).container
+    if body.agent not in container.settings.kinds.by_name:
+        raise InvalidFieldsError([FieldError("agent", f"should be {requests.KIND_WORDS}")])
+    previous = await timely(container.pool.resize(body.size, body.agent))
+    return ResizeAnswer(size=body.size, previous=previous, agent=body.agent)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
+from contract.keys import DEFAULT_KIND, KIND_PATTERN
 from contract.messages import SessionId
 
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
@@ -25,6 +26,7 @@ BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 VOICE = r"^[A-Za-z0-9][A-Za-z0-9 ._:/+-]*$"
 LANGUAGE = r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$"
 
+KIND_WORDS = "the name of a kind of agent that this server has"
 METADATA_WORDS = "a JSON object, at most 4 levels deep and of 64 values, with names of up to 64 characters"
 METADATA_DEPTH = 4
 METADATA_VALUES = 64
@@ -84,6 +86,7 @@ class StartBody(_Body):
             "examples": [
                 {"userId": "user_123", "userName": "Ada"},
                 {"userId": "user_123", "voice": "Ashley", "language": "en", "metadata": {"plan": "pro"}},
+                {"userId": "user_123", "agent": "default"},
             ]
         }
     )
@@ -106,6 +109,7 @@ class StartBody(_Body):
     metadata: Annotated[dict[str, JsonValue], AfterValidator(_bounded)] | None = Field(
         default=None, description=METADATA_WORDS
     )
+    agent: str = Field(default=DEFAULT_KIND, pattern=KIND_PATTERN, description=KIND_WORDS)
 
     @property
     def has_prompts(self) -> bool:
@@ -125,9 +129,10 @@ class TokenBody(_Body):
 class ResizeBody(_Body):
     """The pool's new size."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"size": 5}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"size": 5}, {"size": 2, "agent": "default"}]})
 
     size: int = Field(strict=True, description="a whole number from 0 to MAX_BOTS")
+    agent: str = Field(default=DEFAULT_KIND, pattern=KIND_PATTERN, description=KIND_WORDS)
 
 
 class Marks(_Body):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Literal
 
@@ -11,6 +12,7 @@ import structlog
 
 from orchestrator.domain.errors import StoreUnavailableError
 from orchestrator.ports import Statistics
+from orchestrator.records import NO_MORE
 
 log = structlog.get_logger("greenroom.api")
 
@@ -48,10 +50,13 @@ class StartLog:
 class Sampler:
     """The loop behind ``GET /api/pool/history``; every API process has one, and one of them takes each sample."""
 
-    def __init__(self, statistics: Statistics, starts: StartLog, *, default_target: int) -> None:
+    def __init__(
+        self, statistics: Statistics, starts: StartLog, *, default_target: int, more: Mapping[str, int] = NO_MORE
+    ) -> None:
         self._statistics = statistics
         self._starts = starts
         self._default_target = default_target
+        self._more = more
 
     async def run(self) -> None:
         """Go on for ever; at the end write down what is left."""
@@ -67,7 +72,7 @@ class Sampler:
         """Write down the starts, and take a sample if this moment has none. While Redis is away neither is done."""
         try:
             await self._write()
-            await self._statistics.sample(self._default_target)
+            await self._statistics.sample(self._default_target, self._more)
         except StoreUnavailableError:
             return
         except Exception:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from contract.keys import DEFAULT_KIND
+
 PublicStatus = Literal["starting", "ready", "active", "ended", "failed"]
 
 
@@ -66,6 +68,7 @@ class SessionRecord(Part):
 
     session_id: str
     status: PublicStatus
+    agent: str = Field(DEFAULT_KIND, description="The kind of its agent.", examples=["default"])
     user_id: str | None
     prewarmed: bool
     created_at: float
@@ -129,8 +132,24 @@ class PoolDemand(Part):
     expected: float = Field(description="Their product: agents that are on their way at any moment.", examples=[2.0])
 
 
+class AgentPool(Part):
+    """The pool of one kind of agent."""
+
+    agent: str = Field(examples=["default"])
+    target: int
+    floor: int
+    ready: int
+    starting: int
+    max: int = Field(description="Agents of this kind at most, waiting and talking together.")
+    reason: str
+    converged: bool
+
+
 class PoolView(Part):
-    """The pool. It has converged when as many agents wait as should, and none is under way."""
+    """The pools of all kinds of agents together, and each by itself in ``agents``.
+
+    A pool has converged when as many agents wait as should, and none is under way.
+    """
 
     target: int = Field(description="Agents that should wait: the floor, and what the arrivals need beyond it.")
     floor: int = Field(description="As set by `POST /api/pool/resize`, or `PREWARM_POOL_SIZE`.")
@@ -149,10 +168,14 @@ class PoolView(Part):
         description="All users who wait for an agent: it is being started for them, or they wait for capacity."
     )
     max: int = Field(description="MAX_BOTS.")
+    agents: list[AgentPool] = Field(description="Each kind of agent; the default one first.")
 
 
 class PoolAnswer(PoolView):
-    """The pool. It has converged when as many agents wait as should, and none is under way."""
+    """The pools of all kinds of agents together, and each by itself in ``agents``.
+
+    A pool has converged when as many agents wait as should, and none is under way.
+    """
 
     success: Literal[True] = True
 
@@ -162,6 +185,7 @@ class ResizeAnswer(Answer):
 
     size: int
     previous: int
+    agent: str = Field(DEFAULT_KIND, examples=["default"])
     converged: Literal[False] = False
     status_url: str = "/api/pool"
 
@@ -194,7 +218,10 @@ class HostAnswer(Part):
     memory_total_bytes: int
     memory_available_bytes: int
     agent_private_bytes: int
-    zygote: str
+    zygote: str = Field(description="`ready` when those of all kinds of agents are, else what is wrong.")
+    zygotes: dict[str, str] = Field(
+        description="The same of each kind of agent that it serves.", examples=[{"default": "ready"}]
+    )
     version: str
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from contract.keys import KIND_PATTERN
 from contract.states import SessionState
 from orchestrator.api.dependencies import ADMIN, CALLER, SessionId, admin_only, callers_only
 from orchestrator.api.problems import documented
@@ -27,6 +28,7 @@ router = APIRouter(tags=["sessions"])
 
 SHORTEST_ID_START = 4
 QUERY = "The beginning of a session's id, 4 characters at least, or a user's id. A page may be short and not the last."
+OF_KIND = "Only those of this kind of agent. A page may be short and not the last."
 
 STATES: dict[str, tuple[SessionState, ...]] = {
     "starting": (SessionState.STARTING,),
@@ -97,12 +99,13 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
     q: Annotated[str | None, Query(max_length=128, description=QUERY)] = None,
+    agent: Annotated[str | None, Query(pattern=KIND_PATTERN, description=OF_KIND)] = None,
 ) -> SessionsAnswer:
     """The living first, state by state; the newest first."""
     states = STATES[status] if status else tuple(state for states in STATES.values() for state in states)
     container = api_of(request).container
-    if q:
-        search = Search(q if len(q) >= SHORTEST_ID_START else None, user_id=q)
+    if q or agent:
+        search = Search(q if q and len(q) >= SHORTEST_ID_START else None, user_id=q or "", kind=agent)
         page = await timely(container.lookup.find(states, search, limit, _decoded(cursor)))
     else:
         page = await timely(container.store.page(states, limit, _decoded(cursor)))
@@ -137,6 +140,7 @@ def _record(session: Session, *, for_admin: bool, wait_s: float | None = None) -
     return SessionRecord(
         session_id=session.session_id,
         status=status,
+        agent=session.kind,
         user_id=session.user_id,
         # Also while it still waits in the pool, where its record does not say so yet.
         prewarmed=session.prewarmed or session.session_id.startswith("prewarm_"),

@@ -119,6 +119,8 @@ async def _read(api: Api, request: Request) -> _Start:
     caller = await api.security.caller(request.headers)
     raw = await request.body()
     body = parsed(StartBody, raw)
+    if body.agent not in api.container.settings.kinds.by_name:
+        raise InvalidFieldsError([FieldError("agent", f"should be {requests.KIND_WORDS}")])
     if body.has_prompts and not (caller.trusted or api.container.settings.allow_client_prompts):
         raise PromptNotAllowedError
     key = request.headers.get("idempotency-key")
@@ -127,7 +129,7 @@ async def _read(api: Api, request: Request) -> _Start:
     request_key, body_digest, keep_s = request_digests(caller.name, key, raw)
     counting = api.limits.of(caller, body.user_id, request)
     start = StartRequest(
-        assignment=body.model_dump(exclude_none=True) | _trace(),
+        assignment=body.model_dump(exclude_none=True, exclude={"agent"}) | _trace(),
         user_id=body.user_id,
         user_name=body.user_name,
         request_key=request_key,
@@ -136,6 +138,7 @@ async def _read(api: Api, request: Request) -> _Start:
         counted=counting.counted,
         owner=counting.owner,
         most_sessions=counting.most_sessions,
+        kind=body.agent,
     )
     return _Start(body, start, keyed=key is not None)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
+from orchestrator.api.views import aims_of
 from orchestrator.api.voice_metrics import memory_families, queue_families, voice_families
 from orchestrator.bootstrap import Container
 from orchestrator.domain.breaker import Phase
-from orchestrator.domain.demand import Aim, aim
+from orchestrator.domain.demand import Aim
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.domain.session import public_status
 from orchestrator.domain.voice import Observations, QueueLag, StoreMemory
@@ -32,10 +32,10 @@ class Scrape(Collector):
     """One look at the store; registered for one answer and then forgotten."""
 
     counts: Counts
-    aim: Aim
+    aims: Mapping[str, Aim]
     spawns: SpawnStats
     hosts: Sequence[HostView]
-    breaker: BreakerView
+    breakers: Mapping[str, BreakerView]
     observations: Observations
     queues: Sequence[QueueLag]
     memory: StoreMemory | None
@@ -44,12 +44,13 @@ class Scrape(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield _gauge("greenroom_store_up", "Whether Redis answers.", 1)
-        yield from _pool(self.counts, self.aim)
+        yield from _pool(self.counts, list(self.aims.values()))
+        yield from _agents(self.counts, self.aims)
         yield _gauge("greenroom_agents", "Agents that are, and those on their way.", self.counts.agents)
         yield _gauge("greenroom_agents_max", "Agents that there may be (MAX_BOTS).", self.most_agents)
         yield _sessions(self.counts)
         yield from _spawns(self.spawns)
-        yield _breaker(self.breaker)
+        yield _breaker(self.breakers)
         yield from _hosts(self.hosts)
         yield from voice_families(self.observations, self.counts.by_state[SessionState.ACTIVE])
         yield from queue_families(self.queues)
@@ -69,16 +70,15 @@ async def store_text(container: Container) -> bytes:
 
 
 async def _look(container: Container) -> Collector:
-    store = container.store
+    store, kinds = container.store, container.settings.kinds
     try:
-        counts = await store.counts(container.settings.prewarm_pool_size)
-        now = aim(counts.floor, counts.measured, container.demand)
+        counts = await store.counts(kinds.default_floor, kinds.floors)
         return Scrape(
             counts,
-            now,
+            aims_of(counts, container.limits, container.demand),
             await store.spawn_stats(),
             await container.hosts.hosts(),
-            await container.breakers.look(DEFAULT_KIND),
+            {kind: await container.breakers.look(kind) for kind in kinds.by_name},
             await container.measures.observations(),
             await container.queues.lags(),
             await container.measures.memory(),
@@ -103,11 +103,13 @@ def _labelled(name: str, words: str, label: str, values: Iterable[tuple[str, flo
     return family
 
 
-def _pool(counts: Counts, now: Aim) -> Iterator[Metric]:
-    yield _gauge("greenroom_pool_target", "Agents that should wait.", now.target)
-    yield _gauge("greenroom_pool_floor", "Agents that should wait at least, as set.", now.floor)
-    yield _gauge("greenroom_pool_start_rate", "Starts a second, over a minute.", now.rate_per_s)
-    yield _gauge("greenroom_pool_demand", "Starts a second times the p95 of spawns: agents on their way.", now.expected)
+def _pool(counts: Counts, aims: Sequence[Aim]) -> Iterator[Metric]:
+    """Of all kinds together."""
+    yield _gauge("greenroom_pool_target", "Agents that should wait.", sum(now.target for now in aims))
+    yield _gauge("greenroom_pool_floor", "Agents that should wait at least, as set.", sum(now.floor for now in aims))
+    yield _gauge("greenroom_pool_start_rate", "Starts a second, over a minute.", sum(now.rate_per_s for now in aims))
+    words = "Starts a second times the p95 of spawns: agents on their way."
+    yield _gauge("greenroom_pool_demand", words, sum(now.expected for now in aims))
     yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
     yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)
     yield _gauge("greenroom_spawns_under_way", "All agents being started.", counts.spawning)
@@ -118,6 +120,14 @@ def _pool(counts: Counts, now: Aim) -> Iterator[Metric]:
     if counts.last_refill_at is not None:
         lag_s = max(0.0, counts.now - counts.last_refill_at)
         yield _gauge("greenroom_refill_lag_seconds", "Since the last refill began.", lag_s)
+
+
+def _agents(counts: Counts, aims: Mapping[str, Aim]) -> Iterator[Metric]:
+    """Of each kind: as many as the file of kinds names."""
+    targets = [(kind, float(now.target)) for kind, now in aims.items()]
+    ready = [(kind, float(of_kind.ready)) for kind, of_kind in counts.kinds.items()]
+    yield _labelled("greenroom_agent_pool_target", "Agents of a kind that should wait.", "kind", targets)
+    yield _labelled("greenroom_agent_pool_ready", "Agents of a kind that wait.", "kind", ready)
 
 
 def _sessions(counts: Counts) -> Metric:
@@ -146,9 +156,10 @@ def _spawns(spawns: SpawnStats) -> Iterator[Metric]:
     yield replaced
 
 
-def _breaker(view: BreakerView) -> Metric:
+def _breaker(views: Mapping[str, BreakerView]) -> Metric:
     words = "Whether spawns are tried: 0 yes (closed), 1 one at a time (half-open), 2 no (open)."
-    return _labelled("greenroom_spawn_breaker_state", words, "kind", [(DEFAULT_KIND, BREAKER_STATES[view.phase])])
+    states = [(kind, float(BREAKER_STATES[view.phase])) for kind, view in views.items()]
+    return _labelled("greenroom_spawn_breaker_state", words, "kind", states)
 
 
 def _hosts(hosts: Sequence[HostView]) -> Iterator[Metric]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
-from orchestrator.api.schemas import Capacity, HostAnswer, PartHealth, PoolDemand, PoolView, SessionCounts, Totals
+from orchestrator.api.schemas import (
+    AgentPool,
+    Capacity,
+    HostAnswer,
+    PartHealth,
+    PoolDemand,
+    PoolView,
+    SessionCounts,
+    Totals,
+)
 from orchestrator.api.schemas_console import PoolSample, QueuedSession
-from orchestrator.domain.demand import DemandPolicy, aim
-from orchestrator.records import Counts, HostView, QueuedUser, Sample, number_in, whole_in
+from orchestrator.domain.demand import Aim, DemandPolicy, aim
+from orchestrator.records import Counts, HostView, KindCounts, Limits, QueuedUser, Sample, number_in, whole_in
 from orchestrator.services.health import Part as HealthPart
 
 
@@ -38,24 +48,46 @@ def capacity_view(counts: Counts, most: int) -> Capacity:
     return Capacity(current=counts.agents, max=min(most, counts.agents + available), available=available)
 
 
-def pool_view(counts: Counts, most: int, policy: DemandPolicy) -> PoolView:
-    """The pool."""
-    now = aim(counts.floor, counts.measured, policy)
+def pool_view(counts: Counts, limits: Limits, policy: DemandPolicy) -> PoolView:
+    """The pools: their sums, and each."""
+    aims = aims_of(counts, limits, policy)
+    agents = [_agent_pool(kind, of_kind, aims[kind], limits) for kind, of_kind in counts.kinds.items()]
+    several = len(agents) > 1
     return PoolView(
-        target=now.target,
-        floor=now.floor,
+        target=sum(pool.target for pool in agents),
+        floor=sum(pool.floor for pool in agents),
         demand=PoolDemand(
-            starts_per_minute=round(now.rate_per_s * 60, 2),
-            spawn_p95_s=now.spawn_p95_s,
-            expected=round(now.expected, 3),
+            starts_per_minute=round(sum(now.rate_per_s for now in aims.values()) * 60, 2),
+            spawn_p95_s=aims[DEFAULT_KIND].spawn_p95_s,  # it is measured over all kinds
+            expected=round(sum(now.expected for now in aims.values()), 3),
         ),
-        reason=now.reason,
+        reason="; ".join(f"{pool.agent}: {pool.reason}" if several else pool.reason for pool in agents),
         ready=counts.pool_ready,
         starting=counts.warming,
-        converged=counts.pool_ready == now.target and counts.warming == 0,
+        converged=all(pool.converged for pool in agents),
         waiting=counts.waiting,
         queued=counts.queued,
-        max=most,
+        max=limits.max_agents,
+        agents=agents,
+    )
+
+
+def aims_of(counts: Counts, limits: Limits, policy: DemandPolicy) -> dict[str, Aim]:
+    """How many agents of each kind should wait, and why."""
+    kinds = counts.kinds.items()
+    return {name: aim(kind.floor, kind.measured, policy, limits.most_of.get(name)) for name, kind in kinds}
+
+
+def _agent_pool(kind: str, counts: KindCounts, now: Aim, limits: Limits) -> AgentPool:
+    return AgentPool(
+        agent=kind,
+        target=now.target,
+        floor=now.floor,
+        ready=counts.ready,
+        starting=counts.warming,
+        max=limits.most(kind),
+        reason=now.reason,
+        converged=counts.ready == now.target and counts.warming == 0,
     )
 
 
@@ -84,6 +116,7 @@ def host_view(view: HostView) -> HostAnswer:
         memory_available_bytes=number("memory_available_bytes"),
         agent_private_bytes=number("agent_private_bytes"),
         zygote=view.fields.get("zygote", ""),
+        zygotes=dict(view.zygotes),
         version=view.fields.get("version", ""),
     )
 

@@ -37,11 +37,16 @@ def status(
         _print(_look(api), as_json=as_json)
 
 
-def resize(size: Annotated[int, typer.Argument(help="How many agents should wait.")]) -> None:
+def resize(
+    size: Annotated[int, typer.Argument(help="How many agents should wait.")],
+    agent: Annotated[str | None, typer.Option(help="The kind of agent; else the default one.")] = None,
+) -> None:
     """Set how many agents wait in the pool."""
+    body = {"size": size} if agent is None else {"size": size, "agent": agent}
     with find_api() as api:
-        done = api.post("/api/pool/resize", {"size": size})
-    console.step(f"the pool moves from {done['previous']} to {done['size']} agents; `greenroom status` says how far")
+        done = api.post("/api/pool/resize", body)
+    pool = "the pool" if agent is None else f"the pool of {agent}"
+    console.step(f"{pool} moves from {done['previous']} to {done['size']} agents; `greenroom status` says how far")
 
 
 def end(session_id: SessionId) -> None:

@@ -40,7 +40,8 @@ def drawn(overview: Overview, columns: int) -> RenderableType:
     """For people, on a terminal of so many columns."""
     wide = columns >= WIDE_COLUMNS
     hosts, sessions = _hosts(overview.hosts, wide=wide), _sessions(overview.sessions, wide=wide)
-    return Group(_health(overview.health), _pool(overview.pool), hosts, sessions)
+    kinds = [_kinds(overview.pool["agents"])] if _has_several(overview.pool) else []
+    return Group(_health(overview.health), _pool(overview.pool), *kinds, hosts, sessions)
 
 
 def log_line(line: Mapping[str, Any]) -> str:
@@ -49,6 +50,11 @@ def log_line(line: Mapping[str, Any]) -> str:
     words = str(line.get("event") or line.get("text") or line.get("message") or "")
     fields = " ".join(f"{name}={value}" for name, value in line.items() if name not in NO_NOISE)
     return " ".join(part for part in (when, str(line.get("level", "")), words, fields) if part)
+
+
+def _has_several(pool: Mapping[str, Any]) -> bool:
+    """Whether there are several kinds of agents: each then has a row of its own."""
+    return len(pool.get("agents", ())) > 1
 
 
 def _bare(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,12 +70,26 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 def _pool(pool: Mapping[str, Any]) -> str:
-    why = f"\n      {escape(pool['reason'])}"
+    why = "" if _has_several(pool) else f"\n      {escape(pool['reason'])}"
     state = "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]"
     return (
         f"[bold]pool[/]  {pool['ready']} of {pool['target']} ready, {pool['starting']} starting,"
         f" {pool['waiting']} waiting for capacity, {pool['max']} agents at most: {state}{why}"
     )
+
+
+def _kinds(pools: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("agent", "ready", "starting", "at most", "", "why")
+    for pool in pools:
+        table.add_row(
+            escape(pool["agent"]),
+            f"{pool['ready']} of {pool['target']}",
+            str(pool["starting"]),
+            str(pool["max"]),
+            "[green]converged[/]" if pool["converged"] else "[yellow]on its way[/]",
+            escape(pool["reason"]),
+        )
+    return table
 
 
 def _hosts(hosts: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:

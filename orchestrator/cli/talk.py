@@ -60,6 +60,7 @@ def talk(
     language: Annotated[str | None, typer.Option(help="The language of both, such as en or de.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="What the agent should be.")] = None,
     opening_line: Annotated[str | None, typer.Option(help="What the agent says first.")] = None,
+    agent: Annotated[str | None, typer.Option(help="The kind of agent; else the default one.")] = None,
 ) -> None:
     """Start a session and talk: by --say, --wav and --type, else by what you type (Ctrl-D ends it)."""
     from orchestrator.cli.talk_session import find_api
@@ -68,7 +69,14 @@ def talk(
     if out is not None and not out.parent.is_dir():
         raise CommandError(f"--out: there is no folder {out.parent}")
     options = Options(
-        body=_body(user, voice, language, system_prompt, opening_line),
+        body=_body(
+            user,
+            voice=voice,
+            language=language,
+            systemPrompt=system_prompt,
+            openingLine=opening_line,
+            agent=agent,
+        ),
         utterances=_utterances(say or [], wav or [], type_ or [], language),
         timeout_s=timeout,
         keep=keep,
@@ -81,10 +89,7 @@ def talk(
         raise CommandError(report.error)
 
 
-def _body(
-    user: str, voice: str | None, language: str | None, system_prompt: str | None, opening_line: str | None
-) -> dict[str, str]:
-    optional = {"voice": voice, "language": language, "systemPrompt": system_prompt, "openingLine": opening_line}
+def _body(user: str, **optional: str | None) -> dict[str, str]:
     return {"userId": user, "userName": user} | {name: value for name, value in optional.items() if value is not None}
 
 

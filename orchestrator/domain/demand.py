@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.keys import ARRIVAL_SLOTS, DEMAND_SLOT_S
 
@@ -117,8 +117,10 @@ def peak(measured: Measured, expected: float, delay_s: float) -> float:
     return max(expected, *noted, 0.0)
 
 
-def aim(floor: int, measured: Measured, policy: DemandPolicy) -> Aim:
-    """How many agents should wait now."""
+def aim(floor: int, measured: Measured, policy: DemandPolicy, most: int | None = None) -> Aim:
+    """How many agents should wait now; never more than ``most``."""
+    if most is not None:
+        floor, policy = min(floor, most), replace(policy, cap=min(policy.cap, most))
     rate = rate_per_s(measured.arrivals, measured.now)
     spawn_s = percentile_95(measured.spawns_s)
     expected = rate * (spawn_s or 0.0)

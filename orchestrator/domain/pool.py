@@ -1,18 +1,25 @@
 """What to do about the pool: pure policy. It is given what is, and returns what should be done.
 
+Each kind of agent has a pool of its own; they share ``MAX_BOTS``, the hosts' room and the spawns at once.
 The two functions are total: any snapshot gives a list of actions that keeps these promises, whatever the order
 in which their effects arrive:
 
-* never more than ``max_agents`` agents (waiting, talking and starting together), nor than the hosts have room for;
+* never more than ``max_agents`` agents (waiting, talking and starting together), nor than the hosts have room for,
+  nor of a kind than its most;
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
-* ready + starting never exceeds the target, so two refills at once do not over-spawn;
-* no more is begun than the spawn breaker lets, and the one try that it lets may exceed the target.
+* a user whose kind is held up (its breaker is open, it has its most, no host serves it) holds up nobody else;
+* ready + starting never exceeds a kind's target, so two refills at once do not over-spawn;
+* no more is begun than a kind's spawn breaker lets, and the one try that it lets may exceed the target.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 
 
@@ -26,6 +33,7 @@ class SpawnUnderWay:
     attempts: int
     replaces: bool = False
     """For a session whose agent died."""
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -35,41 +43,73 @@ class Waiting:
     session_id: str
     since: float
     last_seen: float
+    kind: str = DEFAULT_KIND
+
+
+@dataclass(frozen=True)
+class KindSnapshot:
+    """The pool of one kind."""
+
+    ready: int = 0
+    """Warm agents in the pool."""
+    agents: int = 0
+    """All of this kind, also those under way: what its most is kept by."""
+    can_spawn: bool = True
+    """False while no host takes its spawns: whoever waits goes on waiting, and nothing is started."""
+    host_room: int | None = None
+    """Agents that the hosts which serve it can still take, as they measured, those under way not taken off.
+    None: not known."""
+    beside: frozenset[str] | None = None
+    """The kinds that these hosts serve: their spawns under way may take that room. None: all."""
+    may_begin: int | None = None
+    """Spawns that the breaker lets begin: none, one try, or (None) any number."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its spawns are begun as they are needed."""
+        return self.can_spawn and self.may_begin is None
 
 
 @dataclass(frozen=True)
 class PoolSnapshot:
-    """The pool at one moment, read atomically."""
+    """The pools at one moment, read atomically."""
 
-    ready: int
-    """Warm agents in the pool."""
+    kinds: Mapping[str, KindSnapshot]
+    """Those that are steered from here. Others count where all do, and are left alone."""
     owned: int
-    """Agents that belong to a user, or were taken out of the pool and are ending."""
+    """Agents that belong to a user, were taken out of the pool and are ending, or are of another kind."""
     spawning: tuple[SpawnUnderWay, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    can_spawn: bool = True
-    """False while every host drains: whoever waits goes on waiting, and nothing is started."""
-    host_room: int | None = None
-    """Agents that the hosts can still take, as they measured, those under way not taken off. None: not known."""
-    may_begin: int | None = None
-    """Spawns that the breaker lets begin: none, one try, or (None) any number."""
+
+    @property
+    def ready(self) -> int:
+        """Warm agents of all these kinds."""
+        return sum(state.ready for state in self.kinds.values())
 
     @property
     def agents(self) -> int:
         """All agents, also those under way."""
         return self.ready + self.owned + len(self.spawning)
 
-    @property
-    def warming(self) -> int:
-        """Spawns under way for the pool."""
-        return sum(spawn.warm for spawn in self.spawning)
+    def warming(self, kind: str) -> int:
+        """Spawns under way for the pool of this kind."""
+        return sum(spawn.warm for spawn in self.spawning if spawn.kind == kind)
+
+
+@dataclass(frozen=True)
+class KindPolicy:
+    """The settings of one kind's pool."""
+
+    target: int
+    most: int | None = None
+    """Agents of this kind at most, waiting, talking and starting; None for no limit of its own."""
 
 
 @dataclass(frozen=True)
 class PoolPolicy:
-    """The pool's settings."""
+    """The pools' settings."""
 
-    target: int
+    kinds: Mapping[str, KindPolicy]
     max_agents: int
     spawn_concurrency: int = 4
     spawn_tries: int = 3
@@ -81,12 +121,15 @@ class PoolPolicy:
 class SpawnWarm:
     """Start one more agent for the pool."""
 
+    kind: str = DEFAULT_KIND
+
 
 @dataclass(frozen=True)
 class Dispatch:
     """Start the agent of a user who waited for capacity."""
 
     session_id: str
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -94,6 +137,7 @@ class Respawn:
     """Queue this spawn again: its try came to no end in its time."""
 
     session_id: str
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -103,6 +147,7 @@ class GiveUp:
     session_id: str
     code: str
     reason: str
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -117,72 +162,169 @@ class Retire:
     """Take so many agents out of the pool and end them."""
 
     count: int
+    kind: str = DEFAULT_KIND
 
 
 Action = SpawnWarm | Dispatch | Respawn | GiveUp | Abandon | Retire
 
 
+class _Lack(Enum):
+    """What a kind lacks for one more agent, the narrowest first."""
+
+    OF_ITS_OWN = "it has its most"
+    ON_ITS_HOSTS = "the hosts that serve it are full"
+    AT_ALL = "there are as many agents as there may be"
+
+
+class _Room:
+    """What is left of every limit, as one spawn after the other is decided on."""
+
+    def __init__(self, snapshot: PoolSnapshot, policy: PoolPolicy, given_up: Sequence[SpawnUnderWay]) -> None:
+        self._kinds = snapshot.kinds
+        self._policy = policy
+        over = Counter(spawn.kind for spawn in given_up)
+        self._under_way = Counter(spawn.kind for spawn in snapshot.spawning) - over
+        self._left = policy.max_agents - (snapshot.agents - len(given_up))
+        self._of_kind = {kind: state.agents - over[kind] for kind, state in snapshot.kinds.items()}
+        self.slots = policy.spawn_concurrency - self._under_way.total()
+        """Spawns that may still be begun at once."""
+
+    def lack(self, kind: str) -> _Lack | None:
+        """What stands in the way of one more agent of this kind."""
+        most, host_room = self._policy.kinds[kind].most, self._kinds[kind].host_room
+        if most is not None and self._of_kind[kind] >= most:
+            return _Lack.OF_ITS_OWN
+        if host_room is not None and sum(self._under_way[each] for each in self.beside(kind)) >= host_room:
+            return _Lack.ON_ITS_HOSTS
+        return _Lack.AT_ALL if self._left <= 0 else None
+
+    def beside(self, kind: str) -> Collection[str]:
+        """The kinds that share its hosts, itself included."""
+        shared = self._kinds[kind].beside
+        return self._under_way.keys() | self._kinds.keys() if shared is None else shared | {kind}
+
+    def among(self, kind: str, lack: _Lack) -> Collection[str]:
+        """Whose agents make room for this kind when they go."""
+        if lack is _Lack.OF_ITS_OWN:
+            return {kind}
+        return self.beside(kind) if lack is _Lack.ON_ITS_HOSTS else self._kinds.keys()
+
+    def take(self, kind: str) -> None:
+        """One more of this kind has its place."""
+        self._left -= 1
+        self._under_way[kind] += 1
+        self._of_kind[kind] += 1
+
+
 def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]:
-    """What brings the pool nearer to its target, most urgent first."""
+    """What brings the pools nearer to their targets, most urgent first."""
     overdue = [spawn for spawn in snapshot.spawning if spawn.deadline <= now]
     gone = [w for w in snapshot.waiting if now - w.last_seen > policy.waiting_client_timeout_s]
-    given_up = sum(spawn.attempts >= policy.spawn_tries for spawn in overdue)
+    room = _Room(snapshot, policy, [spawn for spawn in overdue if spawn.attempts >= policy.spawn_tries])
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    if not snapshot.can_spawn or snapshot.may_begin == 0:
-        return actions
-    room = _room(snapshot, policy, given_up)
-    if snapshot.may_begin is not None:
-        return actions + _one_try(snapshot, policy, room, given_up)
-    free_spawns = policy.spawn_concurrency - (len(snapshot.spawning) - given_up)
-    queue = _queue(snapshot, gone={w.session_id for w in gone})
-    dispatched = queue[: max(0, min(room, free_spawns))]
-    actions += [Dispatch(session_id) for session_id in dispatched]
-    if len(dispatched) < len(queue):
-        return actions + _make_room(snapshot, policy, lacking=len(queue) - max(0, room))
-    return actions + _towards_target(snapshot, policy, room - len(dispatched), used=len(dispatched) - given_up)
-
-
-def _room(snapshot: PoolSnapshot, policy: PoolPolicy, given_up: int) -> int:
-    """How many more agents there may be, by ``MAX_BOTS`` and by what the hosts measured."""
-    room = policy.max_agents - (snapshot.agents - given_up)
-    if snapshot.host_room is None:
-        return room
-    return min(room, snapshot.host_room - (len(snapshot.spawning) - given_up))
+    served, lacking, is_held = _serve(_queue(snapshot, {w.session_id for w in gone}), snapshot, room)
+    actions += served
+    actions += _tries(snapshot, room)
+    retired = _retire(snapshot, policy, room, lacking)
+    actions += [Retire(count, kind) for kind, count in retired.items() if count > 0]
+    if is_held or any(lack is _Lack.AT_ALL for _, lack in lacking):
+        return actions  # a user waits for what any agent for the pool would take
+    held = {each for kind, lack in lacking for each in room.among(kind, lack)}
+    growing = [kind for kind, state in snapshot.kinds.items() if state.is_open and kind not in held]
+    return actions + _grow(snapshot, policy, room, growing)
 
 
 def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
     if spawn.attempts < policy.spawn_tries:
-        return Respawn(spawn.session_id)
-    return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries")
+        return Respawn(spawn.session_id, spawn.kind)
+    return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries", spawn.kind)
 
 
-def _one_try(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, given_up: int) -> list[Action]:
-    """Spawns failed, and one is tried: for the pool, also if that lacks none, so that it costs no user's tries."""
-    under_way = len(snapshot.spawning) - given_up
-    return [SpawnWarm()] if room > 0 and under_way < policy.spawn_concurrency else []
-
-
-def _queue(snapshot: PoolSnapshot, gone: set[str]) -> list[str]:
-    """Users who wait, in the order in which they are served."""
+def _queue(snapshot: PoolSnapshot, gone: Collection[str]) -> list[Waiting]:
+    """Users who wait and whose kind is not held up, in the order in which they are served."""
     order = sorted(snapshot.waiting, key=lambda w: (w.since, w.session_id))
-    return [w.session_id for w in order if w.session_id not in gone]
+    able = {kind for kind, state in snapshot.kinds.items() if state.is_open}
+    return [w for w in order if w.session_id not in gone and w.kind in able]
 
 
-def _make_room(snapshot: PoolSnapshot, policy: PoolPolicy, lacking: int) -> list[Action]:
-    """Users wait: the pool does not grow, and gives up as many agents as users lack capacity."""
-    surplus = max(snapshot.ready - policy.target, min(lacking, snapshot.ready))
-    return [Retire(surplus)] if surplus > 0 else []
+def _serve(
+    queue: Sequence[Waiting], snapshot: PoolSnapshot, room: _Room
+) -> tuple[list[Dispatch], list[tuple[str, _Lack]], bool]:
+    """Who is served now; what the others lack, by kind; and whether somebody has room, and waits for a free spawn."""
+    served: list[Dispatch] = []
+    lacking: list[tuple[str, _Lack]] = []
+    is_held = False
+    for user in queue:
+        lack = room.lack(user.kind)
+        if lack is not None:
+            lacking.append((user.kind, lack))
+            continue
+        room.take(user.kind)
+        if room.slots > 0:
+            room.slots -= 1
+            served.append(Dispatch(user.session_id, user.kind))
+        else:
+            is_held = True
+    return served, lacking, is_held
 
 
-def _towards_target(snapshot: PoolSnapshot, policy: PoolPolicy, room: int, used: int) -> list[Action]:
-    """Grow as far as the limits let it, or retire what is too much."""
-    if snapshot.ready > policy.target:
-        return [Retire(snapshot.ready - policy.target)]
-    under_way = len(snapshot.spawning) + used
-    missing = policy.target - snapshot.ready - snapshot.warming
-    slots = min(policy.spawn_concurrency - under_way, room)
-    return [SpawnWarm()] * max(0, min(missing, slots))
+def _tries(snapshot: PoolSnapshot, room: _Room) -> list[SpawnWarm]:
+    """Spawns failed, and one is tried: for the pool, also if that lacks none, so that it costs no user's tries."""
+    tried = []
+    for kind, state in snapshot.kinds.items():
+        if state.can_spawn and state.may_begin and room.slots > 0 and room.lack(kind) is None:
+            room.take(kind)
+            room.slots -= 1
+            tried.append(SpawnWarm(kind))
+    return tried
+
+
+def _retire(
+    snapshot: PoolSnapshot, policy: PoolPolicy, room: _Room, lacking: Sequence[tuple[str, _Lack]]
+) -> dict[str, int]:
+    """What each pool has too much, and as many more as users lack capacity, from the pools that have most to spare.
+
+    A kind whose spawns are held up keeps what it has.
+    """
+    pools = {kind: state.ready for kind, state in snapshot.kinds.items() if state.is_open}
+    retired = {kind: max(0, ready - policy.kinds[kind].target) for kind, ready in pools.items()}
+    spare = Counter(retired)
+    for kind, lack in lacking:
+        among = [each for each in room.among(kind, lack) if each in pools]
+        freed = next((each for each in among if spare[each] > 0), None)
+        if freed is not None:
+            spare[freed] -= 1
+            continue
+        left = {each: pools[each] - retired[each] for each in among if pools[each] > retired[each]}
+        if left:
+            retired[max(left, key=lambda each: (left[each] - policy.kinds[each].target, each))] += 1
+    return retired
+
+
+def _grow(snapshot: PoolSnapshot, policy: PoolPolicy, room: _Room, kinds: Sequence[str]) -> list[SpawnWarm]:
+    """One agent after the other for the kind that has the least part of its target, as far as the limits let it."""
+    has = {kind: snapshot.kinds[kind].ready + snapshot.warming(kind) for kind in kinds}
+    begun: list[SpawnWarm] = []
+    while room.slots > 0:
+        lacking = [k for k in kinds if has[k] < policy.kinds[k].target and room.lack(k) is None]
+        if not lacking:
+            break
+        kind = min(lacking, key=lambda k: has[k] / policy.kinds[k].target)
+        has[kind] += 1
+        room.take(kind)
+        room.slots -= 1
+        begun.append(SpawnWarm(kind))
+    return begun
+
+
+@dataclass(frozen=True)
+class AgedPool:
+    """The agents of one kind that wait."""
+
+    old: tuple[str, ...]
+    """In the pool for longer than a waiting agent should be, oldest first."""
+    ready: int
 
 
 @dataclass(frozen=True)
@@ -193,9 +335,8 @@ class Aging:
     """Assigned, and nobody joined within the lease."""
     inactive: tuple[str, ...]
     """Active, and nothing happened for the inactivity limit."""
-    old_warm: tuple[str, ...]
-    """In the pool for longer than a waiting agent should be."""
-    ready: int
+    pools: tuple[AgedPool, ...] = ()
+    """Of each kind with old ones."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +349,8 @@ class EndSession:
 
 
 def reap(aging: Aging) -> list[EndSession]:
-    """Which sessions to end. Old warm agents go half a pool at a time, so that it is never emptied at once."""
-    old = aging.old_warm[: max(1, aging.ready // 2)]
+    """Which sessions to end. Old warm agents go half a kind's pool at a time, so that none is emptied at once."""
+    old = [session_id for pool in aging.pools for session_id in pool.old[: max(1, pool.ready // 2)]]
     return [
         *(EndSession(session_id, SessionState.ASSIGNED, "nobody joined in time") for session_id in aging.unclaimed),
         *(EndSession(session_id, SessionState.ACTIVE, "inactive") for session_id in aging.inactive),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from contract.keys import DEFAULT_KIND
+
 
 @dataclass(frozen=True)
 class HostProgress:
@@ -22,14 +24,22 @@ class HostProgress:
 
 
 @dataclass(frozen=True)
-class RolloutView:
-    """How things stand, read atomically."""
+class PoolProgress:
+    """How far the pool of one kind of agent is."""
 
-    hosts: Sequence[HostProgress]
+    kind: str
     old: int
     """Waiting agents of an older generation than their host has now."""
     ready: int
     target: int
+
+
+@dataclass(frozen=True)
+class RolloutView:
+    """How things stand, read atomically."""
+
+    hosts: Sequence[HostProgress]
+    pools: Sequence[PoolProgress]
     quiet_s: float
     """How long nothing has moved."""
 
@@ -53,10 +63,11 @@ class Tell:
 
 @dataclass(frozen=True)
 class Recycle:
-    """End so many older agents that wait, and leave at least so many in the pool."""
+    """End so many older agents that wait, and leave at least so many in their pool."""
 
     count: int
     leaving: int
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def step(view: RolloutView, policy: RolloutPolicy) -> Step:
     late = view.quiet_s > policy.patience_s
     waits = _for_hosts(view)
     if waits is None:
-        waits = _for_the_pool(view, policy)
+        waits = _for_the_pools(view, policy)
     if isinstance(waits, Wait | Tell) and late:
         return Fail(f"nothing moved for {policy.patience_s:g} s: {_words(waits)}")
     return waits
@@ -102,15 +113,22 @@ def _for_hosts(view: RolloutView) -> Step | None:
     return Tell(behind) if behind else None
 
 
-def _for_the_pool(view: RolloutView, policy: RolloutPolicy) -> Step:
-    if view.old == 0:
+def _for_the_pools(view: RolloutView, policy: RolloutPolicy) -> Step:
+    """A few of the first one from which some can be spared."""
+    steps = [_for_one(pool, policy) for pool in view.pools if pool.old > 0]
+    if not steps:
         return Done()
-    batch = max(1, int(view.target * policy.share))
-    leaving = max(0, view.target - batch)
-    count = min(view.old, view.ready - leaving)
+    return next((step for step in steps if isinstance(step, Recycle)), steps[0])
+
+
+def _for_one(pool: PoolProgress, policy: RolloutPolicy) -> Recycle | Wait:
+    batch = max(1, int(pool.target * policy.share))
+    leaving = max(0, pool.target - batch)
+    count = min(pool.old, pool.ready - leaving)
     if count <= 0:
-        return Wait(f"the pool has {view.ready} of {view.target} agents")
-    return Recycle(count, leaving)
+        whose = "the pool" if pool.kind == DEFAULT_KIND else f"the pool of {pool.kind}"
+        return Wait(f"{whose} has {pool.ready} of {pool.target} agents")
+    return Recycle(count, leaving, pool.kind)
 
 
 def _words(step: Wait | Tell) -> str:

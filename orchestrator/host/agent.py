@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong, Resumption
 from contract.states import SessionState
 from orchestrator.host.processes import ProcessId
@@ -45,6 +46,7 @@ class Agent:
     """Whether it was started for a call whose agent died."""
     generation: str = ""
     """Which zygote forked it; empty when that is not known, as of one that said hello before its fork was told."""
+    kind: str = DEFAULT_KIND
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
     dead: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,6 +69,7 @@ class Agent:
             assignment=self.assignment,
             in_call=self.in_call,
             generation=self.generation,
+            kind=self.kind,
         )
 
     def attach(self, hello: Hello, writer: asyncio.StreamWriter) -> None:

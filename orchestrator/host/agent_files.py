@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Pid, SessionId, Ticks
 from contract.procfs import boot_id
 from orchestrator.host.processes import ProcessId
@@ -41,6 +42,7 @@ class Identity:
     created_at: float
     generation: str = ""
     """Which zygote forked it."""
+    kind: str = DEFAULT_KIND
 
     @property
     def process(self) -> ProcessId:
@@ -99,9 +101,16 @@ class AgentFiles:
         """Where the agent of this session leaves its last word."""
         return self._agents / f"{session_id}.word"
 
-    def remember(self, session_id: str, process: ProcessId, created_at: float, generation: str = "") -> Identity:
+    def remember(
+        self,
+        session_id: str,
+        process: ProcessId,
+        created_at: float,
+        generation: str = "",
+        kind: str = DEFAULT_KIND,
+    ) -> Identity:
         """Write who this agent is, so that a later daemon finds it."""
-        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at, generation)
+        identity = Identity(session_id, process.pid, process.start_ticks, boot_id(), created_at, generation, kind)
         temporary = self._agents / f"{session_id}.tmp"
         temporary.write_text(json.dumps(asdict(identity)))
         temporary.rename(self._agents / f"{session_id}.json")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from contract import tracing
+from contract.keys import DEFAULT_KIND
 from contract.messages import (
     Admit,
     AgentLimits,
@@ -38,7 +39,8 @@ from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.processes import ProcessId, be_nice, kill_session, open_pidfd, send
-from orchestrator.host.zygote import Zygote, ZygoteUnavailableError
+from orchestrator.host.zygote import ZygoteUnavailableError
+from orchestrator.host.zygotes import Zygotes
 from orchestrator.ports import Rooms, SessionStore
 from orchestrator.records import AgentIdentity, Death, RecordOutcome
 
@@ -102,7 +104,7 @@ class Agents:
         store: SessionStore,
         replacer: Replacer,
         rooms: Rooms,
-        zygote: Zygote,
+        zygotes: Zygotes,
         files: AgentFiles,
         outbox: Outbox,
         background: Background,
@@ -114,7 +116,7 @@ class Agents:
         self._store = store
         self._replacer = replacer
         self._rooms = rooms
-        self._zygote = zygote
+        self._zygotes = zygotes
         self._files = files
         self._outbox = outbox
         self._background = background
@@ -235,18 +237,20 @@ class Agents:
             limits=settings.limits,
             proof=self._files.proof(request.session_id),
             trace=tracing.carried(),
+            kind=request.kind,
         )
+        kind = request.kind or DEFAULT_KIND
         self._files.prepare(request.session_id)
         with tracing.span("host.fork"):
-            forked, generation = await self._zygote.fork(fork, request.timeout_s)
+            forked, generation = await self._zygotes.fork(fork, request.timeout_s)
         if forked.pid is None or forked.start_ticks is None:
             raise ZygoteUnavailableError(forked.error or "it did not fork")
         process = ProcessId(forked.pid, forked.start_ticks)
-        self._files.remember(request.session_id, process, time.time(), generation)
+        self._files.remember(request.session_id, process, time.time(), generation, kind)
         agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
         if agent is None:
             raise AgentGoneError(self._why(self._files.forget(request.session_id), self._statuses.get(process.pid)))
-        agent.in_call, agent.generation = request.in_call, generation
+        agent.in_call, agent.generation, agent.kind = request.in_call, generation, kind
         return agent
 
     def take_up(self) -> int:
@@ -258,7 +262,7 @@ class Agents:
                     identity.session_id, self._identity(identity.process), self._files.forget(identity.session_id)
                 )
             else:
-                agent.taken_up, agent.generation = True, identity.generation
+                agent.taken_up, agent.generation, agent.kind = True, identity.generation, identity.kind
                 asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._expect_hello, agent)
         return len(self._agents)
 
@@ -274,7 +278,8 @@ class Agents:
             # Either the fork's answer is still on its way, or an earlier daemon's note of it was lost.
             agent = self._watch(hello.session_id, process, hello.created_at)
             if agent is not None:
-                self._files.remember(hello.session_id, process, hello.created_at)
+                agent.kind = hello.kind or DEFAULT_KIND
+                self._files.remember(hello.session_id, process, hello.created_at, kind=agent.kind)
         if agent is None or agent.process != process:
             return None
         agent.attach(hello, writer)

@@ -18,6 +18,7 @@ from typing import IO, Any
 import psutil
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Assignment
 from contract.prctl import become_subreaper
 from contract.procfs import boot_id
@@ -40,7 +41,7 @@ from orchestrator.host.protection import Protection
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.watch import Bounds, overruns
-from orchestrator.host.zygote import Zygote
+from orchestrator.host.zygotes import Zygotes, of_kinds
 from orchestrator.records import HostReply, HostReport
 
 log = structlog.get_logger("greenroom.host")
@@ -85,13 +86,14 @@ class HostDaemon:
         self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
         self._outbox = Outbox()
         source = ZygoteSource(settings, user, Path.cwd() / ".env")
+        commands = source.commands()
         if user is not None:
             settings.greenroom_home.chmod(settings.greenroom_home.stat().st_mode | 0o011)  # to go through, not to list
-            user.check([Path.cwd(), settings.host_dir], dict(source.command().environment))
-        self._bounds = Bounds(settings.agent_memory_mb, settings.agent_processes)
+            user.check([Path.cwd(), settings.host_dir], dict(next(iter(commands.values())).environment))
         # Forks are possible from then on: the pool need not wait for the clock.
-        self._zygote = Zygote(source.command(), self._exited, on_ready=self._refill_soon)
-        self._renewal = Renewal(self._zygote, source)
+        self._zygotes = Zygotes(commands, self._exited, on_ready=self._can_fork)
+        self._loading: set[str] = set()
+        self._renewal = Renewal(self._zygotes, source)
         self._agents = Agents(
             AgentSettings(
                 host_id=settings.host_id,
@@ -105,7 +107,7 @@ class HostDaemon:
             self._store,
             container.replacer,
             container.rooms,
-            self._zygote,
+            self._zygotes,
             self._files,
             self._outbox,
             self._background,
@@ -144,7 +146,7 @@ class HostDaemon:
         await self._server.start()
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
         loops = [
-            self._zygote.run(), self._outbox.run(), self._heartbeats(), self._listen(),
+            self._zygotes.run(), self._outbox.run(), self._heartbeats(), self._listen(),
             self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
         ]  # fmt: skip
         if (task := self._container.ecs_task) is not None:
@@ -174,12 +176,16 @@ class HostDaemon:
             await self._drain.look(heard.drain)
 
     def _note_room(self, report: HostReport) -> None:
-        """Where there is room again, by memory or processors, somebody may wait for it."""
+        """Where there is room again, by memory or processors, or a kind was loaded, somebody may wait for it."""
         has_room = report.capacity > self._agents.count
         if has_room and (self._agents.refused_one or not self._had_room):
             self._agents.refused_one = False
             self._refill_soon()
         self._had_room = has_room
+        loading = set(report.loading_kinds.split(","))
+        if self._loading - loading:
+            self._refill_soon()
+        self._loading = loading
 
     async def _listen(self) -> None:
         """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
@@ -217,8 +223,13 @@ class HostDaemon:
         while True:
             await asyncio.sleep(WATCH_S)
             agents = {agent.process.pid: agent for agent in self._agents.all() if agent.ending is None}
-            for pid, reason in (await asyncio.to_thread(overruns, agents, self._bounds)).items():
+            bounds = {pid: self._bounds(agent) for pid, agent in agents.items()}
+            for pid, reason in (await asyncio.to_thread(overruns, bounds)).items():
                 self._background(self._agents.stop(agents[pid], reason))
+
+    def _bounds(self, agent: Agent) -> Bounds:
+        memory_mb = self._zygotes.memory_mb(agent.kind) or self._settings.agent_memory_mb
+        return Bounds(memory_mb, self._settings.agent_processes)
 
     # --- commands --------------------------------------------------------------------------------------
 
@@ -281,6 +292,11 @@ class HostDaemon:
                 self._agents.report_lost(session_id, session.agent)
         self._missing = missing
 
+    def _can_fork(self) -> None:
+        self._refill_soon()
+        if len(self._zygotes.kinds) > 1:  # nothing of this kind is begun until it is said
+            self._background(self._beat())
+
     def _refill_soon(self) -> None:
         if not self._stop.is_set():
             self._background(self._refill())
@@ -309,10 +325,11 @@ class HostDaemon:
             agent_private_bytes=self._machine.agent_private_bytes,
             load1=round(os.getloadavg()[0], 2),
             cpus=os.cpu_count() or 1,
-            zygote=self._zygote.status,
+            zygote=self._zygotes.status,
             version=version("greenroom"),
             drained=self._drain.is_done,
-            generation=self._zygote.generation,
+            generation=self._zygotes.generations.get(DEFAULT_KIND, ""),
+            **of_kinds(self._zygotes),
             rollout=self._renewal.rollout,
             rollout_error=self._renewal.error,
         )

@@ -11,9 +11,11 @@ from pathlib import Path
 import structlog
 from dotenv import dotenv_values
 
+from orchestrator.agent_environment import agent_environment
 from orchestrator.host.agent_user import AgentUser
-from orchestrator.host.zygote import Zygote, ZygoteCommand, ZygoteUnavailableError
-from orchestrator.settings import Settings, agent_environment
+from orchestrator.host.zygote import ZygoteCommand, ZygoteUnavailableError
+from orchestrator.host.zygotes import Zygotes
+from orchestrator.settings import Settings
 
 log = structlog.get_logger("greenroom.host")
 
@@ -28,7 +30,7 @@ ZYGOTE_ENVIRONMENT = {
 
 
 class ZygoteSource:
-    """How to start a zygote, as the settings are at the moment."""
+    """How to start the zygotes, as the settings are at the moment."""
 
     def __init__(self, settings: Settings, user: AgentUser | None, dotenv: Path) -> None:
         self._settings = settings
@@ -36,8 +38,13 @@ class ZygoteSource:
         self._dotenv = dotenv
         self._at_start = _read(dotenv) or {}
 
-    def command(self) -> ZygoteCommand:
-        """With the environment of this process, but what ``.env`` said when it started as ``.env`` says now."""
+    def commands(self) -> dict[str, ZygoteCommand]:
+        """One for each kind that this host serves: with the environment of this process, but what ``.env`` said when it
+        started as ``.env`` says now, and the kinds as ``AGENTS_FILE`` has them now.
+
+        Raises:
+            ZygoteUnavailableError: that file is wrong.
+        """
         says = _read(self._dotenv)
         changed = {
             name: value
@@ -48,14 +55,23 @@ class ZygoteSource:
         settings, user = self._settings, self._user
         environment = agent_environment(settings.agent_env, changed, gone) | ZYGOTE_ENVIRONMENT
         environment["HOST_ID"] = settings.host_id
-        return ZygoteCommand(
-            changed.get("ZYGOTE_MODULE", settings.zygote_module),
-            changed.get("AGENT", settings.agent),
-            environment | user.environment if user else environment,
-            home=str(settings.greenroom_home.absolute()),
-            user=user,
-            processes=settings.max_bots * THREADS_EACH,
-        )
+        try:
+            kinds = settings.read_kinds(changed.get("AGENT", settings.agent))
+        except ValueError as error:
+            raise ZygoteUnavailableError(str(error)) from None
+        return {
+            name: ZygoteCommand(
+                changed.get("ZYGOTE_MODULE", settings.zygote_module),
+                kinds.by_name[name].agent,
+                environment | user.environment if user else environment,
+                home=str(settings.greenroom_home.absolute()),
+                user=user,
+                processes=settings.max_bots * THREADS_EACH,
+                kind=name,
+                memory_mb=kinds.by_name[name].memory_mb,
+            )
+            for name in kinds.served
+        }
 
 
 def _read(dotenv: Path) -> Mapping[str, str] | None:
@@ -74,8 +90,8 @@ def _read(dotenv: Path) -> Mapping[str, str] | None:
 class Renewal:
     """Follows rollouts, one at a time. ``rollout`` and ``error`` say what came of the last one."""
 
-    def __init__(self, zygote: Zygote, source: ZygoteSource) -> None:
-        self._zygote = zygote
+    def __init__(self, zygotes: Zygotes, source: ZygoteSource) -> None:
+        self._zygotes = zygotes
         self._source = source
         self._lock = asyncio.Lock()
         self.rollout = ""
@@ -88,7 +104,7 @@ class Renewal:
                 return False
             error = ""
             try:
-                await self._zygote.renew(self._source.command(), LOAD_TIMEOUT_S)
+                await self._zygotes.renew(self._source.commands(), LOAD_TIMEOUT_S)
             except ZygoteUnavailableError as failure:
                 error = str(failure)
                 log.error("the code for a rollout could not be loaded", rollout=rollout_id, reason=error)  # noqa: TRY400

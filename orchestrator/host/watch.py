@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ class Bounds:
     processes: int
 
 
-def overruns(leaders: Iterable[int], bounds: Bounds) -> dict[int, str]:
-    """The agents (leaders of their sessions) over a bound, with why in words. Takes milliseconds: not on a loop."""
+def overruns(leaders: Mapping[int, Bounds]) -> dict[int, str]:
+    """The agents (leaders of their sessions) over their bounds, and why in words. Takes milliseconds: not on a loop."""
     found = {}
     members = _members(set(leaders))
     for leader, pids in members.items():
+        bounds = leaders[leader]
         if len(pids) > bounds.processes:
             found[leader] = f"it has {len(pids)} processes; {bounds.processes} are allowed (AGENT_PROCESSES)"
             continue

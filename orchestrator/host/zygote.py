@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import (
     MAX_MESSAGE_BYTES,
     AnyMessage,
@@ -64,6 +65,10 @@ class ZygoteCommand:
     """As whom it runs, with all that it forks; None for the host's own user."""
     processes: int = 0
     """Of that user at most."""
+    kind: str = DEFAULT_KIND
+    """Of the agents that it forks."""
+    memory_mb: int = 2048
+    """What one of these may use."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class _Process:
         )
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
-        log.info("zygote starting", pid=process.pid)
+        log.info("zygote starting", pid=process.pid, kind=command.kind)
         return cls(process, reader, writer, f"{time.time():.3f}")
 
     def close(self) -> None:
@@ -98,6 +103,32 @@ class _Process:
         self.writer.close()
         self.process.kill()  # not if it was reaped: Popen looks first
         self.process.wait()
+
+
+@dataclass(frozen=True)
+class Successor:
+    """Another zygote that has loaded its agent, and can take over."""
+
+    command: ZygoteCommand
+    process: _Process
+
+    @classmethod
+    async def load(cls, command: ZygoteCommand, timeout_s: float) -> Successor:
+        """Load the agent's code anew in a process of its own.
+
+        Raises:
+            ZygoteUnavailableError: it could not be loaded.
+        """
+        process = await _Process.start(command)
+        failure = await _failure_to_load(process, timeout_s)
+        if failure is not None:
+            process.close()
+            raise ZygoteUnavailableError(failure)
+        return cls(command, process)
+
+    def close(self) -> None:
+        """End it: it is not needed after all."""
+        self.process.close()
 
 
 class Zygote:
@@ -166,18 +197,9 @@ class Zygote:
             if self._forks.get(request.session_id) is future:
                 del self._forks[request.session_id]
 
-    async def renew(self, command: ZygoteCommand, timeout_s: float) -> None:
-        """Load the agent's code anew in a second process, and have that fork from then on.
-
-        Raises:
-            ZygoteUnavailableError: it could not be loaded; the one before goes on.
-        """
-        successor = await _Process.start(command)
-        failure = await _failure_to_load(successor, timeout_s)
-        if failure is not None:
-            successor.close()
-            raise ZygoteUnavailableError(failure)
-        self._command, self._successor = command, successor
+    async def take_over(self, successor: Successor) -> None:
+        """Have this one fork from now on."""
+        self._command, self._successor = successor.command, successor.process
         self._renewed.set()
         await self._retire_current()
 
@@ -217,7 +239,7 @@ class Zygote:
         self.status, self.generation = "ready", child.generation
         self._ready.set()
         self._on_ready()
-        log.info("zygote ready", pid=child.process.pid, generation=child.generation)
+        log.info("zygote ready", pid=child.process.pid, kind=self._command.kind, generation=child.generation)
 
     def _on_message(self, child: _Process, message: AnyMessage) -> None:
         match message:
@@ -226,7 +248,7 @@ class Zygote:
                 self._is_ready(child)
             case ZygoteFailed():
                 self.status = f"failed: {message.reason}"
-                log.error("zygote could not load the agent", reason=message.reason)
+                log.error("zygote could not load the agent", kind=self._command.kind, reason=message.reason)
             case Forked():
                 future = self._forks.pop(message.session_id, None)
                 if future is not None and not future.done():
@@ -247,7 +269,7 @@ class Zygote:
             if not future.done():
                 future.set_exception(ZygoteUnavailableError("the zygote died"))
         if self._successor is None:
-            log.warning("zygote died")
+            log.warning("zygote died", kind=self._command.kind)
 
     def _close(self) -> None:
         if self._current is not None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.domain.breaker import Breaker, BreakerPolicy
 from orchestrator.domain.errors import QueueUnavailableError
 from orchestrator.ports import Breakers, TaskQueue
@@ -29,43 +30,41 @@ class SpawnBreaker:
         breakers: Breakers,
         queue: TaskQueue,
         policy: BreakerPolicy,
-        name: str,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._breakers = breakers
         self._queue = queue
         self._policy = policy
-        self._name = name
         self._draw = draw
 
-    async def succeeded(self) -> None:
-        """A spawn succeeded."""
-        before, after = await self._change(lambda view: view.breaker.succeeded())
+    async def succeeded(self, kind: str = DEFAULT_KIND) -> None:
+        """A spawn of this kind succeeded."""
+        before, after = await self._change(kind, lambda view: view.breaker.succeeded())
         if before.opened and not after.opened:
-            log.info("agents can be started again", breaker=self._name, code=before.code)
+            log.info("agents can be started again", breaker=kind, code=before.code)
 
-    async def failed(self, code: str, reason: str) -> bool:
-        """A spawn failed; returns whether others are to be held back."""
+    async def failed(self, code: str, reason: str, kind: str = DEFAULT_KIND) -> bool:
+        """A spawn of this kind failed; returns whether others of it are to be held back."""
         jitter = self._draw()
 
         def decide(view: BreakerView) -> Breaker:
             return view.breaker.failed(self._policy, view.now, jitter, code, reason)
 
-        before, after = await self._change(decide)
+        before, after = await self._change(kind, decide)
         if after.opened != before.opened:
             open_s = self._policy.open_s(after.opened, jitter)
             words = "spawns keep failing: none is begun for a while"
-            log.error(words, breaker=self._name, open_s=round(open_s, 2), code=code, reason=after.reason)
+            log.error(words, breaker=kind, open_s=round(open_s, 2), code=code, reason=after.reason)
             with suppress(QueueUnavailableError):  # beat's refill is the backstop
                 await self._queue.refill(delay_s=open_s + MARGIN_S)
         return after.opened > 0
 
-    async def _change(self, decide: Callable[[BreakerView], Breaker]) -> tuple[Breaker, Breaker]:
+    async def _change(self, kind: str, decide: Callable[[BreakerView], Breaker]) -> tuple[Breaker, Breaker]:
         """What it was and what it is, once an outcome has been taken into account."""
-        view = await self._breakers.look(self._name)
+        view = await self._breakers.look(kind)
         for _ in range(DECIDED_ANEW):
             after = decide(view)
-            if after == view.breaker or await self._breakers.change(self._name, view.version, after):
+            if after == view.breaker or await self._breakers.change(kind, view.version, after):
                 return view.breaker, after
-            view = await self._breakers.look(self._name)
+            view = await self._breakers.look(kind)
         return view.breaker, view.breaker

@@ -11,7 +11,7 @@ from contract.keys import DEFAULT_KIND
 from orchestrator.domain.breaker import Phase
 from orchestrator.domain.errors import GreenroomError
 from orchestrator.ports import Breakers, HostRegistry, Rooms, SessionStore
-from orchestrator.records import BreakerView, Counts, HostView, whole_in
+from orchestrator.records import NO_MORE, BreakerView, Counts, HostView, whole_in
 
 T = TypeVar("T")
 
@@ -80,30 +80,36 @@ class Health:
         breakers: Breakers,
         *,
         default_target: int,
+        more: Mapping[str, int] = NO_MORE,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._registry = registry
         self._breakers = breakers
         self._default_target = default_target
+        self._more = more
         self._livekit = _Remembered(lambda: _livekit(rooms), clock)
 
     async def report(self) -> Report:
         """Look at every part; answers within ``PART_TIMEOUT_S`` whatever is down."""
-        counts, hosts, breaker, livekit = await asyncio.gather(
-            _within(self._store.counts(self._default_target)),
+        counts, hosts, breakers, livekit = await asyncio.gather(
+            _within(self._store.counts(self._default_target, self._more)),
             _within(self._registry.hosts()),
-            _within(self._breakers.look(DEFAULT_KIND)),
+            _within(self._look_at_breakers()),
             self._livekit.get(),
         )
-        if counts is None or hosts is None or breaker is None:
+        if counts is None or hosts is None or breakers is None:
             unknown = Part(False, "unknown while Redis is away")
             away = Part(False, "does not answer")
             parts = {"redis": away, "livekit": livekit, "hosts": unknown, "beat": unknown}
             return Report(parts, unknown, None, None)
         answers = Part(True, "answers")
         parts = {"redis": answers, "livekit": livekit, "hosts": _able(hosts), "beat": _beat(counts)}
-        return Report(parts, _spawns(breaker), counts, hosts)
+        return Report(parts, _spawns(breakers, hosts), counts, hosts)
+
+    async def _look_at_breakers(self) -> dict[str, BreakerView]:
+        kinds = (DEFAULT_KIND, *self._more)
+        return dict(zip(kinds, await asyncio.gather(*map(self._breakers.look, kinds)), strict=True))
 
     async def aclose(self) -> None:
         """End a look that is under way."""
@@ -164,11 +170,32 @@ def _able(hosts: Sequence[HostView]) -> Part:
 
 
 def _has_agents(host: HostView) -> bool:
-    """Whether it can start an agent, or has one waiting while its zygote comes back."""
-    return host.fields.get("zygote", "ready") == "ready" or (whole_in(host.fields, "warm") or 0) > 0
+    """Whether it can start an agent of any kind, or has one waiting while a zygote comes back."""
+    return bool(host.ready_kinds) or (whole_in(host.fields, "warm") or 0) > 0
 
 
-def _spawns(view: BreakerView) -> Part:
+def _spawns(breakers: Mapping[str, BreakerView], hosts: Sequence[HostView]) -> Part:
+    """All kinds' in one; of several, each that is not well is named."""
+    parts = {kind: _spawns_of(view) for kind, view in breakers.items()}
+    if len(parts) == 1:
+        return parts[DEFAULT_KIND]
+    able = [host for host in hosts if host.alive and not host.draining]
+    parts |= {kind: _unable(kind, able) for kind in parts if able and not _can_start(kind, able, parts[kind])}
+    return Part(all(part.ok for part in parts.values()), in_words(parts) or "are tried")
+
+
+def _can_start(kind: str, hosts: Sequence[HostView], part: Part) -> bool:
+    """Whether one of these can; the breaker's own words come first where it is open."""
+    serving = [host for host in hosts if kind in host.kinds]
+    return bool(serving) and (not part.ok or any(kind in host.ready_kinds for host in serving))
+
+
+def _unable(kind: str, hosts: Sequence[HostView]) -> Part:
+    states = [f"{host.host}: its zygote is {host.zygotes.get(kind, 'unknown')}" for host in hosts if kind in host.kinds]
+    return Part(False, "; ".join(states)[:600] or "no host that is alive serves it")
+
+
+def _spawns_of(view: BreakerView) -> Part:
     breaker = view.breaker
     if view.phase is Phase.CLOSED:
         return Part(True, "are tried")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.domain.hosts import Lose, LossPolicy, Pulse, Suspect, judge
 from orchestrator.ports import HostRegistry, SessionStore, TaskQueue
 from orchestrator.records import AgentIdentity, Death, HostView, ReplaceRule
@@ -44,7 +45,7 @@ class ReplaceAgents:
         death = await self._store.replace(session_id, agent, reason, code, self._rule)
         if death is Death.REPLACED:
             log.warning("agent is replaced", session_id=session_id, code=code, reason=reason)
-            await self._queue.spawn(session_id, urgent=True)
+            await self._spawn(session_id)
         return death
 
     async def look(self) -> list[str]:
@@ -65,10 +66,15 @@ class ReplaceAgents:
         if loss.news:
             log.error("host is lost", host=view.host, replaced=len(loss.replaced), failed=len(loss.failed))
         for session_id in loss.replaced:
-            await self._queue.spawn(session_id, urgent=True)
+            await self._spawn(session_id)
         if loss.failed:
             await self._pool.trigger()
         return list(loss.replaced)
+
+    async def _spawn(self, session_id: str) -> None:
+        """Queue one for the workers that serve the kind of agent which this call has."""
+        session = await self._store.get(session_id)
+        await self._queue.spawn(session_id, urgent=True, kind=DEFAULT_KIND if session is None else session.kind)
 
     async def _queue_again(self) -> list[str]:
         """Replacements whose spawn nobody began: whoever was to queue it died in between."""
@@ -77,6 +83,6 @@ class ReplaceAgents:
         for spawn in (await self._store.snapshot()).spawning:
             unbegun = spawn.replaces and spawn.attempts == 0 and spawn.deadline <= now
             if unbegun and await self._store.respawn(spawn.session_id, self._spawn_deadline_s):
-                await self._queue.spawn(spawn.session_id, urgent=True)
+                await self._queue.spawn(spawn.session_id, urgent=True, kind=spawn.kind)
                 again.append(spawn.session_id)
         return again

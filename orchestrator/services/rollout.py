@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 import structlog
 
 from orchestrator.domain import rollout
 from orchestrator.ports import Hosts, Rollouts, SessionStore
-from orchestrator.records import RolloutRecord
+from orchestrator.records import NO_MORE, RolloutRecord
 from orchestrator.services.pool import KeepPool
 
 log = structlog.get_logger("greenroom.rollout")
@@ -18,13 +19,21 @@ class RollOut:
     """The use cases behind ``greenroom rollout`` and its task."""
 
     def __init__(
-        self, rollouts: Rollouts, hosts: Hosts, store: SessionStore, pool: KeepPool, *, default_target: int
+        self,
+        rollouts: Rollouts,
+        hosts: Hosts,
+        store: SessionStore,
+        pool: KeepPool,
+        *,
+        default_target: int,
+        more: Mapping[str, int] = NO_MORE,
     ) -> None:
         self._rollouts = rollouts
         self._hosts = hosts
         self._store = store
         self._pool = pool
         self._default_target = default_target
+        self._more = more
         self._policy = rollout.RolloutPolicy()
 
     async def begin(self) -> tuple[RolloutRecord, bool]:
@@ -48,7 +57,7 @@ class RollOut:
 
     async def advance(self) -> rollout.Step | None:
         """Do the next step of the one that is under way; None when there is none. Twice at once does no harm."""
-        found = await self._rollouts.look(self._default_target)
+        found = await self._rollouts.look(self._default_target, self._more)
         if found is None:
             return None
         rollout_id, view = found
@@ -62,9 +71,9 @@ class RollOut:
                 for host in hosts:
                     await self._hosts.load_anew(host, rollout_id)
                 await self._rollouts.note(rollout_id, "running", f"{', '.join(hosts)}: loading")
-            case rollout.Recycle(count, leaving):
-                recycled = await self._rollouts.recycle(rollout_id, count, leaving)
-                log.info("recycled", rollout=rollout_id, count=len(recycled))
+            case rollout.Recycle(count, leaving, kind):
+                recycled = await self._rollouts.recycle(rollout_id, count, leaving, kind)
+                log.info("recycled", rollout=rollout_id, kind=kind, count=len(recycled))
                 await self._rollouts.note(rollout_id, "running", "the pool fills up again")
                 await self._pool.trigger()
             case rollout.Wait(what):

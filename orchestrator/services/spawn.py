@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 
 from contract import tracing
+from contract.keys import DEFAULT_KIND
 from contract.messages import Spawn
 from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
@@ -91,15 +92,18 @@ class SpawnAgent:
         attempt = await self._begin(session_id, task)
         if attempt == 0:
             return False
-        failure = await self._try(session_id, in_call=await self._in_call(session_id))
+        session = await self._store.get(session_id)
+        kind = DEFAULT_KIND if session is None else session.kind
+        # A user has it already: its agent died, and this one is to replace it.
+        failure = await self._try(session_id, kind, in_call=session is not None and session.state in IN_CALL)
         if failure is None:
-            await self._breaker.succeeded()
+            await self._breaker.succeeded(kind)
             await self._pool.trigger()
             return True
         if failure[0] in {HOST_DRAINS, HOST_FULL}:
             await self._give_back(session_id, counted=True, full=failure[0] == HOST_FULL)
             return False
-        await self._failed(session_id, attempt, *failure)
+        await self._failed(session_id, kind, attempt, *failure)
         return False
 
     async def _begin(self, session_id: str, task: str) -> int:
@@ -125,12 +129,7 @@ class SpawnAgent:
             await self._pool.trigger()
         return list(ended)
 
-    async def _in_call(self, session_id: str) -> bool:
-        """Whether a user has it already: its agent died, and this one is to replace it."""
-        session = await self._store.get(session_id)
-        return session is not None and session.state in IN_CALL
-
-    async def _try(self, session_id: str, *, in_call: bool) -> tuple[str, str] | None:
+    async def _try(self, session_id: str, kind: str, *, in_call: bool) -> tuple[str, str] | None:
         """None when the agent is in its room, else a stable code and the reason in words."""
         request = Spawn(
             session_id=session_id,
@@ -138,6 +137,7 @@ class SpawnAgent:
             timeout_s=self._timeout_s,
             in_call=in_call,
             trace=tracing.carried(),
+            kind=None if kind == DEFAULT_KIND else kind,
         )
         try:
             await self._rooms.create(session_id)
@@ -155,7 +155,8 @@ class SpawnAgent:
         session = await self._store.get(session_id)
         if again:
             await asyncio.sleep(pause_s)
-            await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None)
+            kind = DEFAULT_KIND if session is None else session.kind
+            await self._queue.spawn(session_id, urgent=session is not None and session.user_id is not None, kind=kind)
         elif session is None or session.agent is None:  # this try's agent may have come, though its answer did not
             await self._close_room(session_id)
 
@@ -176,9 +177,9 @@ class SpawnAgent:
         with suppress(RoomsUnavailableError):  # the room's own time-outs close it
             await self._rooms.delete(session_id)
 
-    async def _failed(self, session_id: str, attempt: int, code: str, reason: str) -> None:
+    async def _failed(self, session_id: str, kind: str, attempt: int, code: str, reason: str) -> None:
         await self._store.count_spawn_failure(code)
-        hold_back = await self._breaker.failed(code, reason)
+        hold_back = await self._breaker.failed(code, reason, kind)
         away = code == HOST_AWAY
         backoff, jitter = (HOST_BACKOFF, 1.0) if away else (self._backoff, random.random())  # noqa: S311
         delay_s = backoff.delay_s(attempt, jitter)
@@ -192,4 +193,4 @@ class SpawnAgent:
         if not done.changed and done.previous is not None and not is_final(done.previous):
             return
         await self._close_room(session_id)
-        log.error("spawn failed", session_id=session_id, attempts=attempt, code=code, reason=reason)
+        log.error("spawn failed", session_id=session_id, attempts=attempt, code=code, kind=kind, reason=reason)

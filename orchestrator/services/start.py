@@ -118,7 +118,7 @@ class StartSession:
         if isinstance(queued, Answered):
             return queued
         if queued.dispatched and queued.fresh:
-            await self._queue.spawn(queued.session_id, urgent=True)
+            await self._queue.spawn(queued.session_id, urgent=True, kind=request.kind)
         return await self._starting(queued, dead, refill)
 
     async def _starting(self, queued: Queued, dead: int, refill: bool) -> Starting:

@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from contract.states import SessionState
-from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.local_host import UnixHost
 from orchestrator.records import HostView
 from orchestrator.services.start import Handed, Starting
@@ -226,8 +225,7 @@ def _another_machine(stack: Stack) -> Iterator[str]:
     """A second host with a worker of its own; its folder is its GREENROOM_HOME. Nothing of it is left."""
     home = stack.folder / "home2"
     own = {**stack.environment(HOST_ID=OTHER, GREENROOM_HOME=str(home))}
-    queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{OTHER}"
-    worker = ["celery", "-A", "orchestrator.tasks:app", "worker", "-Q", queues, "--without-gossip", "--without-mingle"]
+    worker = ["celery", "-A", "orchestrator.tasks:app", "worker", "--without-gossip", "--without-mingle"]
     argvs = {"host2": ["orchestrator.host"], "worker2": [*worker, "--loglevel=warning"]}
     parts = [
         PartProgram([sys.executable, "-m", *argv], stack.folder / f"{name}.log", environment=own).start()

@@ -42,7 +42,7 @@ async def full(backend: Backend, size: int = TARGET) -> None:
 
     async def look() -> bool:
         counts = await backend.store.counts(TARGET)
-        closed = (await backend.store.snapshot()).may_begin is None
+        closed = (await backend.store.snapshot()).kinds["default"].may_begin is None
         return closed and counts.pool_ready == size and counts.spawning == counts.waiting == 0
 
     await eventually(look, what="a full pool, by itself")

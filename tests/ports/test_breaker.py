@@ -38,7 +38,7 @@ def queue() -> FakeTaskQueue:
 
 @pytest.fixture
 def breaker(breakers: RedisBreakers, queue: FakeTaskQueue) -> SpawnBreaker:
-    return SpawnBreaker(breakers, queue, POLICY, KIND, draw=lambda: 0.0)
+    return SpawnBreaker(breakers, queue, POLICY, draw=lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ async def test_while_it_is_open_nothing_is_begun(store: RedisStore, breaker: Spa
     await store.reserve_warm(warm_id(1), 9, LIMITS)
     await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
     await opened(breaker)
-    assert (await store.snapshot()).may_begin == 0
+    assert (await store.snapshot()).kinds["default"].may_begin == 0
     assert not await store.reserve_warm(warm_id(2), 9, LIMITS)
     with pytest.raises(AgentsUnavailableError) as refused:
         await store.reserve_cold(start_request(), cold_id(2), "t", LIMITS)
@@ -153,9 +153,9 @@ async def test_half_open_one_try_is_begun_and_no_other(
 ) -> None:
     await opened(breaker)
     await time_passes(client, breakers)
-    assert (await store.snapshot()).may_begin == 1
+    assert (await store.snapshot()).kinds["default"].may_begin == 1
     assert await store.reserve_warm(warm_id(1), 9, LIMITS)
-    assert (await store.snapshot()).may_begin == 0
+    assert (await store.snapshot()).kinds["default"].may_begin == 0
     assert not await store.reserve_warm(warm_id(2), 9, LIMITS)
     with pytest.raises(AgentsUnavailableError):
         await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
@@ -223,4 +223,4 @@ async def test_a_failed_try_opens_it_for_longer_and_a_success_closes_it(
     assert queue.later == [20.05, 40.05]
     await store.record_agent(agent_record(warm_id(1)))
     await breaker.succeeded()
-    assert (await store.snapshot()).may_begin is None
+    assert (await store.snapshot()).kinds["default"].may_begin is None

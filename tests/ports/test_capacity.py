@@ -63,7 +63,7 @@ async def test_agents_that_are_and_those_under_way_count_once(store: RedisStore,
 async def test_the_pool_grows_no_further_either(store: RedisStore, hosts: RedisHosts) -> None:
     await beat(hosts, 2)
     assert [await store.reserve_warm(warm_id(n), 9, LIMITS) for n in range(3)] == [True, True, False]
-    assert (await store.snapshot()).host_room == 2
+    assert (await store.snapshot()).kinds["default"].host_room == 2
 
 
 async def test_who_waits_is_dispatched_when_there_is_room(store: RedisStore, hosts: RedisHosts) -> None:
@@ -80,14 +80,14 @@ async def test_only_living_hosts_that_do_not_drain_count(store: RedisStore, host
     await beat(hosts, 4, "other", lease_s=-1 if other == "away" else 60)
     if other == "draining":
         await hosts.drain("other")
-    assert (await store.snapshot()).host_room == (5 if other == "alive" else 1)
+    assert (await store.snapshot()).kinds["default"].host_room == (5 if other == "alive" else 1)
 
 
 async def test_an_overfull_host_takes_nothing_from_the_others(store: RedisStore, hosts: RedisHosts) -> None:
     await warm(store, 1, 2, 3)
     await beat(hosts, 1)
     await beat(hosts, 2, "other")
-    assert (await store.snapshot()).host_room == 2
+    assert (await store.snapshot()).kinds["default"].host_room == 2
 
 
 async def test_without_a_host_that_says_max_bots_alone_counts(
@@ -95,11 +95,11 @@ async def test_without_a_host_that_says_max_bots_alone_counts(
 ) -> None:
     assert (await store.counts(0)).host_room is None
     await beat(hosts, 0, lease_s=-1)
-    assert (await store.snapshot()).host_room is None, "one that restarts is waited for"
+    assert (await store.snapshot()).kinds["default"].host_room is None, "one that restarts is waited for"
     assert (await reserve(store, 1)).dispatched
     await beat(hosts, 0)
     await client.hdel(keys.host(HOST), "capacity")
-    assert (await store.snapshot()).host_room is None
+    assert (await store.snapshot()).kinds["default"].host_room is None
 
 
 # --- a spawn at a host that is full --------------------------------------------------------------------

@@ -178,7 +178,7 @@ async def test_what_is_over_is_not_given_back(store: RedisStore, hosts: RedisHos
 
 async def test_while_every_host_drains_users_wait_and_the_pool_is_left(store: RedisStore, hosts: RedisHosts) -> None:
     await hosts.drain(HOST)
-    assert not (await store.snapshot()).can_spawn
+    assert not (await store.snapshot()).kinds["default"].can_spawn
     assert not await store.reserve_warm(warm_id(1), 3, LIMITS)
     for number in range(LIMITS.max_queue):
         queued = await store.reserve_cold(start_request(), cold_id(number), "t", LIMITS)
@@ -188,7 +188,7 @@ async def test_while_every_host_drains_users_wait_and_the_pool_is_left(store: Re
     assert not await store.dispatch(cold_id(0), LIMITS)
 
     await hosts.undrain(HOST)
-    assert (await store.snapshot()).can_spawn
+    assert (await store.snapshot()).kinds["default"].can_spawn
     assert await store.dispatch(cold_id(0), LIMITS)
     assert await store.reserve_warm(warm_id(1), 3, LIMITS)
 
@@ -198,14 +198,14 @@ async def test_one_other_host_that_lives_is_enough(store: RedisStore, hosts: Red
     if other != "unheard of":
         await beat(hosts, "other", lease_s=60 if other == "alive" else -1)
     await hosts.drain(HOST)
-    assert (await store.snapshot()).can_spawn is (other == "alive")
+    assert (await store.snapshot()).kinds["default"].can_spawn is (other == "alive")
 
 
 async def test_hosts_that_restart_are_no_reason_to_wait(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
     await hosts.sign_off(HOST)
-    assert (await store.snapshot()).can_spawn
+    assert (await store.snapshot()).kinds["default"].can_spawn
     await client.delete(keys.HOSTS, keys.host(HOST))
-    assert (await store.snapshot()).can_spawn
+    assert (await store.snapshot()).kinds["default"].can_spawn
 
 
 async def test_who_is_given_back_keeps_the_place(store: RedisStore, hosts: RedisHosts) -> None:

@@ -12,7 +12,7 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_rollout import RedisRollouts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.rollout import HostProgress
+from orchestrator.domain.rollout import HostProgress, PoolProgress
 from tests.support.records import HOST, LIMITS, agent_record, beat, claimed, host_report, warm_id
 
 
@@ -63,7 +63,7 @@ async def test_what_one_sees(rollouts: RedisRollouts, store: RedisStore, hosts: 
     assert sorted(view.hosts, key=lambda host: host.host) == sorted(
         [HostProgress(HOST, followed=True), HostProgress("other", followed=False)], key=lambda host: host.host
     )
-    assert (view.old, view.ready, view.target) == (2, 3, 7)
+    assert view.pools == (PoolProgress("default", old=2, ready=3, target=7),)
 
 
 async def test_a_hosts_error_of_an_earlier_rollout_is_not_this_ones(rollouts: RedisRollouts, hosts: RedisHosts) -> None:

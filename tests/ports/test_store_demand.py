@@ -18,7 +18,7 @@ from tests.support.records import LIMITS, beat, claimed, cold_id, start_request,
 
 
 async def arrivals(store: RedisStore) -> int:
-    return sum((await store.counts(3)).measured.arrivals.values())
+    return sum((await store.counts(3)).kinds["default"].measured.arrivals.values())
 
 
 async def test_each_start_is_one_arrival(store: RedisStore, hosts: RedisHosts) -> None:
@@ -48,7 +48,7 @@ async def test_old_arrivals_are_forgotten(store: RedisStore, client: Client) -> 
     old = {slot - i: 1 for i in range(2, 40)} | {slot + 1000: 1}
     await client.hset(keys.POOL_ARRIVALS, mapping=old)
     await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
-    left = (await store.counts(3)).measured.arrivals
+    left = (await store.counts(3)).kinds["default"].measured.arrivals
     assert len(left) <= keys.ARRIVAL_SLOTS
     assert max(left) <= slot + 1, "nor is a slot kept of a clock that went back"
     assert left[max(left)] == 1
@@ -57,18 +57,18 @@ async def test_old_arrivals_are_forgotten(store: RedisStore, client: Client) -> 
 async def test_the_highest_demand_of_a_slot_stays(store: RedisStore) -> None:
     before = slot_of(await store.now())
     await asyncio.gather(*(store.note_demand(value, 300, 5) for value in (1.5, 4.25, 2.0)))
-    peaks = (await store.counts(3)).measured.peaks
+    peaks = (await store.counts(3)).kinds["default"].measured.peaks
     assert max(peaks.values()) == 4.25
     assert min(peaks) >= before
     await store.note_demand(0, 300, 3)
-    assert (await store.counts(3)).measured.peaks == peaks, "nothing is no demand to note"
+    assert (await store.counts(3)).kinds["default"].measured.peaks == peaks, "nothing is no demand to note"
 
 
 async def test_demand_is_forgotten_after_the_delay(store: RedisStore, client: Client) -> None:
     slot = slot_of(await store.now())
     await client.hset(keys.POOL_DEMAND, mapping={slot - i: 2.0 for i in range(50)} | {slot + 1000: 9.0})
     await store.note_demand(0, 100, 3)
-    left = (await store.counts(3)).measured.peaks
+    left = (await store.counts(3)).kinds["default"].measured.peaks
     assert 10 <= len(left) <= 11
     assert min(left) >= slot - 10
     assert max(left) <= slot

@@ -154,7 +154,7 @@ class Walk:
         snapshot, counts = await self.store.snapshot(), await self.store.counts(0)
         assert snapshot.agents == counts.agents
         assert (len(snapshot.spawning), len(snapshot.waiting)) == (counts.spawning, counts.waiting)
-        assert (snapshot.ready, snapshot.warming) == (counts.pool_ready, counts.warming)
+        assert (snapshot.ready, snapshot.warming("default")) == (counts.pool_ready, counts.warming)
 
 
 async def walk(url: str | None, names: list[str], seed: int) -> None:

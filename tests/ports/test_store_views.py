@@ -13,8 +13,8 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import TURNS_KEPT, RedisStore
 from orchestrator.domain.errors import InvalidRequestError
-from orchestrator.domain.pool import Aging
-from orchestrator.records import Counts, Limits
+from orchestrator.domain.pool import AgedPool, Aging
+from orchestrator.records import Counts, KindCounts, Limits
 from tests.support.records import (
     HOST,
     LIMITS,
@@ -102,9 +102,11 @@ async def test_counts(store: RedisStore, hosts: RedisHosts) -> None:
     counts = await store.counts(3)
     assert counts == Counts(
         by_state={S.STARTING: 3, S.READY: 1, S.ASSIGNED: 1, S.ACTIVE: 1, S.ENDED: 0, S.FAILED: 1},
-        pool_ready=1, warming=0, spawning=2, waiting=1, floor=3, total_spawned=0, total_assigned=2,
-        dead_claims=0, last_refill_at=None, now=counts.now, host_room=997, measured=counts.measured,
+        spawning=2, waiting=1, total_spawned=0, total_assigned=2,
+        dead_claims=0, last_refill_at=None, now=counts.now, host_room=997,
+        kinds={"default": KindCounts(ready=1, warming=0, floor=3, measured=counts.kinds["default"].measured)},
     )  # fmt: skip
+    assert (counts.pool_ready, counts.warming, counts.floor) == (1, 0, 3)
     assert counts.agents == 5
     snapshot = await store.snapshot()
     assert (snapshot.ready, snapshot.owned, snapshot.agents) == (1, 2, 5)
@@ -140,11 +142,11 @@ async def test_aging_tells_each_kind_oldest_first(store: RedisStore, hosts: Redi
         await store.mark_active(session_id)
     ready = [i for i in map(warm_id, range(1, 7)) if i not in assigned + active]
     await older_than(store, await store.now())
-    assert await store.aging(0, 0, 0) == Aging(tuple(assigned), tuple(active), tuple(ready), 2)
-    assert await store.aging(60, 60, 60) == Aging((), (), (), 2)
+    assert await store.aging(0, 0, 0) == Aging(tuple(assigned), tuple(active), (AgedPool(tuple(ready), 2),))
+    assert await store.aging(60, 60, 60) == Aging((), ())
     assert (await store.aging(0, 60, 60)).unclaimed == tuple(assigned)
     assert (await store.aging(60, 0, 60)).inactive == tuple(active)
-    assert (await store.aging(60, 60, 0)).old_warm == tuple(ready)
+    assert (await store.aging(60, 60, 0)).pools == (AgedPool(tuple(ready), 2),)
 
 
 async def test_a_token_starts_the_lease_anew(store: RedisStore, hosts: RedisHosts, client: Client) -> None:

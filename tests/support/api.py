@@ -13,6 +13,7 @@ import fakeredis
 import httpx
 from fastapi import FastAPI
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
@@ -51,12 +52,14 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.spawns: list[tuple[str, bool]] = []
+        self.kinds: dict[str, str] = {}
         self.refills = 0
         self.away = False
 
-    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+    async def spawn(self, session_id: str, *, urgent: bool, kind: str = DEFAULT_KIND) -> None:
         self._check()
         self.spawns.append((session_id, urgent))
+        self.kinds[session_id] = kind
 
     async def refill(self, *, delay_s: float = 0.0) -> None:
         self._check()
@@ -126,10 +129,10 @@ class ApiUnderTest:
     async def heartbeat(self, host: str = "h1", **fields: Any) -> None:
         await heartbeat(self.container.hosts, host, **fields)
 
-    async def warm(self, count: int = 1, host: str = "h1") -> list[str]:
+    async def warm(self, count: int = 1, host: str = "h1", kind: str = DEFAULT_KIND) -> list[str]:
         """Have agents wait on a living host."""
-        await self.heartbeat(host)
-        return [await ready_agent(self.container, host, pid) for pid in range(4000, 4000 + count)]
+        await self.heartbeat(host, kinds=",".join(self.container.settings.kinds.served))
+        return [await ready_agent(self.container, host, pid, kind) for pid in range(4000, 4000 + count)]
 
     async def start(self, body: dict[str, Any] | None = None, **options: Any) -> httpx.Response:
         return await self.client.post(
@@ -146,12 +149,13 @@ async def heartbeat(hosts: RedisHosts, host: str, lease_s: float = 60.0, **field
     await hosts.heartbeat(HostReport(host=host, **{**values, **fields}), lease_s)
 
 
-async def ready_agent(container: Container, host: str = "h1", pid: int = 4242) -> str:
+async def ready_agent(container: Container, host: str = "h1", pid: int = 4242, kind: str = DEFAULT_KIND) -> str:
     """One agent in the pool."""
     session_id = f"prewarm_{secrets.token_hex(16)}"
     identity = AgentIdentity(host, "boot", pid, 7)
     now = await container.store.now()
-    await container.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, now, 0.12, None))
+    record = AgentRecord(session_id, identity, SessionState.READY, now, 0.12, None, kind=kind)
+    await container.store.record_agent(record)
     return session_id
 
 

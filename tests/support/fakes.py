@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import fakeredis
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Checked, Spawn, Spawned
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
@@ -28,6 +29,8 @@ def fake_client() -> Client:
 class FakeTaskQueue:
     spawned: list[tuple[str, bool]] = field(default_factory=list)
     """Session ids, and whether urgent."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Of the agents that were asked for, by session id."""
     refills: int = 0
     later: list[float] = field(default_factory=list)
     """Refills for later, in seconds."""
@@ -35,10 +38,11 @@ class FakeTaskQueue:
 
     error: GreenroomError | None = None
 
-    async def spawn(self, session_id: str, *, urgent: bool) -> None:
+    async def spawn(self, session_id: str, *, urgent: bool, kind: str = DEFAULT_KIND) -> None:
         if self.error is not None:
             raise self.error
         self.spawned.append((session_id, urgent))
+        self.kinds[session_id] = kind
 
     async def refill(self, *, delay_s: float = 0.0) -> None:
         if delay_s:

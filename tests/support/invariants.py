@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from contract import keys
@@ -83,8 +84,10 @@ async def check_agreement(client: Client) -> None:
         status[key.removeprefix("session:")] = str(await client.hget(key, "status"))
     assert status == {session_id: str(state) for state, ids in by_state.items() for session_id in ids}
 
-    ready = await client.smembers(keys.POOL_READY)
-    warming = await client.smembers(keys.POOL_WARMING)
+    kind_of = {i: await client.hget(keys.session(i), "kind") or keys.DEFAULT_KIND for i in listed}
+    ready = await _members(client, keys.POOL_READY, kind_of)
+    warming = await _members(client, keys.POOL_WARMING, kind_of)
+    agents = await _members(client, keys.POOL_AGENTS, kind_of)
     spawning = set(await client.zrange(keys.POOL_SPAWNING, 0, -1))
     waiting = set(await client.zrange(keys.POOL_WAITING, 0, -1))
     assert ready <= by_state[SessionState.READY]
@@ -94,6 +97,7 @@ async def check_agreement(client: Client) -> None:
     replaced = {i for i in in_call if not await client.hexists(keys.session(i), "agentPid")}
     assert spawning | waiting == by_state[SessionState.STARTING] | replaced
     assert not waiting & replaced
+    assert agents == set().union(*(by_state[state] for state in LIVE_STATES)) - waiting
 
     users: dict[str, set[str]] = {}
     for state in LIVE_STATES:
@@ -110,3 +114,13 @@ async def check_agreement(client: Client) -> None:
                 owned.setdefault(host, set()).add(session_id)
     listed_of = {k.split(":")[1]: set(await client.smembers(k)) async for k in client.scan_iter("host:*:sessions")}
     assert listed_of == owned
+
+
+async def _members(client: Client, key: str, kind_of: Mapping[str, str]) -> set[str]:
+    """The members of one set of each kind of agent: each session's in that of its own kind."""
+    found: set[str] = set()
+    for kind in {keys.DEFAULT_KIND, *kind_of.values()}:
+        members = set(await client.smembers(keys.of_kind(key, kind)))
+        assert all(kind_of[i] == kind for i in members), f"{keys.of_kind(key, kind)} has another kind's"
+        found |= members
+    return found

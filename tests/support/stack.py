@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ import pytest
 from celery import Celery
 from livekit import api
 
+from contract.keys import DEFAULT_KIND
 from contract.messages import Spawn, Spawned
 from contract.states import SessionState
 from orchestrator.adapters import celery_queue as q
@@ -234,8 +235,7 @@ class Stack:
 
     def start_worker(self, **overrides: str) -> PartProgram:
         """Start a worker as ``supervisord.conf`` does."""
-        queues = f"{q.SPAWN_QUEUE},{q.REFILL_QUEUE},{q.MAINTENANCE_QUEUE},host.{self.host_id}"
-        argv = ["celery", "-A", "orchestrator.tasks:app", "worker", "-Q", queues]
+        argv = ["celery", "-A", "orchestrator.tasks:app", "worker"]
         argv += ["--without-gossip", "--without-mingle", "--loglevel=warning"]
         return self.start("worker", *argv, **overrides)
 
@@ -308,10 +308,7 @@ class Stack:
         broker = sentinels.broker_url if sentinels else settings.redis_url
         queue = Celery("greenroom-tests", broker=broker, set_as_current=False)
         queue.conf.broker_transport_options = sentinels.broker_options if sentinels else {}
-        queue.conf.task_queues = [
-            *map(q.shared_queue, (q.SPAWN_QUEUE, q.REFILL_QUEUE, q.MAINTENANCE_QUEUE)),
-            q.host_queue(self.host_id),
-        ]
+        queue.conf.task_queues = q.consumed(settings.kinds.served, self.host_id)
         queue.conf.task_default_queue = q.MAINTENANCE_QUEUE
         built = Container(settings, connect(settings.redis_url), q.CeleryQueue(queue))
         livekit = api.LiveKitAPI(self.livekit.url, LIVEKIT_KEY, LIVEKIT_SECRET)
@@ -394,10 +391,10 @@ class Backend:
         assert outcome.ok, outcome
         return await self.session(session_id, SessionState.READY)
 
-    async def start(self, user: str = "user-1") -> Handed | Starting:
+    async def start(self, user: str = "user-1", *, kind: str = DEFAULT_KIND) -> Handed | Starting:
         """``POST /api/session/start``, without HTTP."""
         key, body, keep_s = request_digests("tests", None, b"{}")
-        request = start_request(key, user=user, body=body, keep_s=keep_s)
+        request = replace(start_request(key, user=user, body=body, keep_s=keep_s), kind=kind)
         outcome = await self.container.start(request)
         assert isinstance(outcome, Handed | Starting)
         return outcome

@@ -72,6 +72,10 @@ async def test_an_overview_comes_at_once(api: ApiUnderTest) -> None:
         "target": 3, "floor": 3, "reason": "floor 3; no spawn was measured yet",
         "demand": data["pool"]["demand"], "ready": 1, "starting": 0, "converged": False,
         "waiting": 0, "queued": 0, "max": 10,
+        "agents": [{
+            "agent": "default", "target": 3, "floor": 3, "ready": 1, "starting": 0, "max": 10, "converged": False,
+            "reason": "floor 3; no spawn was measured yet",
+        }],
     }  # fmt: skip
     assert data["sessions"] == {"ready": 2, "starting": 0, "active": 0, "pool": 1, "total": 2}
     assert data["capacity"] == {"current": 2, "max": 10, "available": 8}

@@ -36,6 +36,10 @@ async def test_the_pool(api: ApiUnderTest) -> None:
         "success": True, "target": 3, "floor": 3, "ready": 2, "starting": 0, "converged": False, "waiting": 0,
         "queued": 0, "max": 10, "demand": {"startsPerMinute": 0.0, "spawnP95S": None, "expected": 0.0},
         "reason": "floor 3; 0.0 starts a minute need no more",
+        "agents": [{
+            "agent": "default", "target": 3, "floor": 3, "ready": 2, "starting": 0, "max": 10, "converged": False,
+            "reason": "floor 3; 0.0 starts a minute need no more",
+        }],
     }  # fmt: skip
 
 
@@ -43,7 +47,7 @@ async def test_resizing(api: ApiUnderTest) -> None:
     await api.warm(2)
     answer = await api.client.post("/api/pool/resize", json={"size": 2}, headers=ADMIN)
     assert answer.json() == {
-        "success": True, "size": 2, "previous": 3, "converged": False, "statusUrl": "/api/pool",
+        "success": True, "size": 2, "previous": 3, "agent": "default", "converged": False, "statusUrl": "/api/pool",
     }  # fmt: skip
     assert api.queue.refills == 1
     assert (await api.client.get("/api/pool", headers=ADMIN)).json()["converged"] is True

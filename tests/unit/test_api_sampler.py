@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import pytest
@@ -14,7 +14,7 @@ from orchestrator.api.background import ended
 from orchestrator.api.sampler import MOST_STARTS, Sampler, StartLog
 from orchestrator.api.stopping import on_stop
 from orchestrator.domain.errors import StoreUnavailableError
-from orchestrator.records import Sample
+from orchestrator.records import NO_MORE, Sample
 
 
 class FakeStatistics:
@@ -29,7 +29,7 @@ class FakeStatistics:
         self._check()
         self.noted.append((warm, cold, list(took_ms)))
 
-    async def sample(self, default_target: int) -> bool:
+    async def sample(self, default_target: int, more: Mapping[str, int] = NO_MORE) -> bool:
         self._check()
         self.sampled.append(default_target)
         return True

@@ -88,6 +88,17 @@ def test_status_for_people(api: FakeApi, screen: pytest.CaptureFixture[str]) -> 
     assert api.requests[0].headers["authorization"] == "Bearer token"
 
 
+def test_status_has_a_row_for_each_of_several_kinds(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
+    one = {"target": 3, "floor": 3, "ready": 2, "starting": 1, "max": 50, "reason": "floor 3", "converged": False}
+    two = {"target": 1, "floor": 1, "ready": 1, "starting": 0, "max": 7, "reason": "floor 1", "converged": True}
+    pool = {**POOL, "agents": [{"agent": "default", **one}, {"agent": "support", **two}]}
+    api.answers["GET", "/api/pool"] = [(200, pool)]
+    pool_commands.status()
+    rows = [" ".join(line.split()) for line in screen.readouterr().out.splitlines()]
+    assert "default 2 of 3 1 50 on its way floor 3" in rows
+    assert "support 1 of 1 0 7 converged floor 1" in rows
+
+
 def test_status_says_that_it_is_degraded(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
     said = {"success": True, "status": "degraded", "reason": "spawns: they have failed for 9 s"}
     api.answers["GET", "/api/health"] = [(200, said)]
@@ -137,6 +148,13 @@ def test_resize(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
     pool_commands.resize(5)
     assert json.loads(api.requests[0].content) == {"size": 5}
     assert "from 3 to 5" in screen.readouterr().out
+
+
+def test_resizing_one_kind(api: FakeApi, screen: pytest.CaptureFixture[str]) -> None:
+    api.answers["POST", "/api/pool/resize"] = [(200, {"size": 5, "previous": 3})]
+    pool_commands.resize(5, agent="support")
+    assert json.loads(api.requests[0].content) == {"size": 5, "agent": "support"}
+    assert "the pool of support moves from 3 to 5" in screen.readouterr().out
 
 
 @pytest.mark.parametrize(("changed", "words"), [(True, "has ended"), (False, "was over before")])

@@ -160,14 +160,16 @@ def test_what_is_wrong_ends_it_with_one_line(
 
 
 def test_only_what_is_given_is_in_the_request() -> None:
-    assert talk._body("u", None, None, None, None) == {"userId": "u", "userName": "u"}
-    assert talk._body("u", "v", "de", "p", "o") == {
+    assert talk._body("u", voice=None, agent=None) == {"userId": "u", "userName": "u"}
+    optional = {"voice": "v", "language": "de", "systemPrompt": "p", "openingLine": "o", "agent": "support"}
+    assert talk._body("u", **optional) == {
         "userId": "u",
         "userName": "u",
         "voice": "v",
         "language": "de",
         "systemPrompt": "p",
         "openingLine": "o",
+        "agent": "support",
     }
 
 

@@ -91,13 +91,13 @@ def test_an_agent_over_a_bound_is_found_with_the_reason() -> None:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        assert overruns([process.pid], Bounds(500, 4)) == {}
+        assert overruns({process.pid: Bounds(500, 4)}) == {}
         many = {process.pid: "it has 4 processes; 3 are allowed (AGENT_PROCESSES)"}
-        assert overruns([process.pid], Bounds(500, 3)) == many
-        [words] = overruns([process.pid], Bounds(40, 4)).values()
+        assert overruns({process.pid: Bounds(500, 3)}) == many
+        [words] = overruns({process.pid: Bounds(40, 4)}).values()
         assert words.startswith("it uses ")
         assert words.endswith(" MB of memory; 40 are allowed (AGENT_MEMORY_MB)")
-        assert overruns([], Bounds(0, 0)) == {}
+        assert overruns({}) == {}
     finally:
         os.killpg(process.pid, 9)
         process.communicate()

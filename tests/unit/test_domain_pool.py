@@ -11,14 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 from orchestrator.domain.pool import (
     Abandon,
     Action,
+    AgedPool,
     Aging,
     Dispatch,
     EndSession,
     GiveUp,
+    KindPolicy,
+    KindSnapshot,
     PoolPolicy,
     PoolSnapshot,
     Respawn,
@@ -32,7 +36,32 @@ from orchestrator.domain.pool import (
 )
 
 NOW = 1_000_000.0
-POLICY = PoolPolicy(target=3, max_agents=10, spawn_concurrency=4)
+D = DEFAULT_KIND
+
+
+def one_kind(
+    ready: int,
+    owned: int,
+    spawning: tuple[SpawnUnderWay, ...] = (),
+    waiting: tuple[Waiting, ...] = (),
+    can_spawn: bool = True,
+    host_room: int | None = None,
+    may_begin: int | None = None,
+) -> PoolSnapshot:
+    """A snapshot where there is the default kind of agent alone."""
+    pool = KindSnapshot(ready, 0, can_spawn, host_room, may_begin=may_begin)
+    return PoolSnapshot({D: pool}, owned, spawning, waiting)
+
+
+def one_policy(target: int, max_agents: int, **more: float) -> PoolPolicy:
+    return PoolPolicy({D: KindPolicy(target)}, max_agents, **more)  # type: ignore[arg-type]
+
+
+def with_target(target: int) -> PoolPolicy:
+    return replace(POLICY, kinds={D: KindPolicy(target)})
+
+
+POLICY = one_policy(target=3, max_agents=10, spawn_concurrency=4)
 
 
 def spawning(name: str, *, warm: bool = True, deadline: float = NOW + 5, attempts: int = 1) -> SpawnUnderWay:
@@ -49,79 +78,79 @@ def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Wai
 @pytest.mark.parametrize(
     ("snapshot", "policy", "expected"),
     [
-        pytest.param(PoolSnapshot(0, 0), POLICY, [SpawnWarm()] * 3, id="empty: to the target"),
-        pytest.param(PoolSnapshot(3, 5), POLICY, [], id="at the target: nothing"),
-        pytest.param(PoolSnapshot(0, 0), replace(POLICY, target=9), [SpawnWarm()] * 4, id="four at a time"),
-        pytest.param(PoolSnapshot(0, 9), POLICY, [SpawnWarm()], id="one below the most"),
-        pytest.param(PoolSnapshot(0, 10), POLICY, [], id="at the most"),
-        pytest.param(PoolSnapshot(1, 0, (spawning("a"),)), POLICY, [SpawnWarm()], id="those under way count"),
+        pytest.param(one_kind(0, 0), POLICY, [SpawnWarm()] * 3, id="empty: to the target"),
+        pytest.param(one_kind(3, 5), POLICY, [], id="at the target: nothing"),
+        pytest.param(one_kind(0, 0), with_target(9), [SpawnWarm()] * 4, id="four at a time"),
+        pytest.param(one_kind(0, 9), POLICY, [SpawnWarm()], id="one below the most"),
+        pytest.param(one_kind(0, 10), POLICY, [], id="at the most"),
+        pytest.param(one_kind(1, 0, (spawning("a"),)), POLICY, [SpawnWarm()], id="those under way count"),
         pytest.param(
-            PoolSnapshot(0, 0, tuple(spawning(n, warm=False) for n in "abc")), POLICY, [SpawnWarm()],
+            one_kind(0, 0, tuple(spawning(n, warm=False) for n in "abc")), POLICY, [SpawnWarm()],
             id="users' spawns take up the concurrency",
         ),
-        pytest.param(PoolSnapshot(5, 0), POLICY, [Retire(2)], id="too many: retire the surplus"),
-        pytest.param(PoolSnapshot(5, 0), replace(POLICY, target=0), [Retire(5)], id="to zero"),
-        pytest.param(PoolSnapshot(2, 0, (spawning("a"), spawning("b"))), POLICY, [], id="too many to come: wait"),
+        pytest.param(one_kind(5, 0), POLICY, [Retire(2)], id="too many: retire the surplus"),
+        pytest.param(one_kind(5, 0), with_target(0), [Retire(5)], id="to zero"),
+        pytest.param(one_kind(2, 0, (spawning("a"), spawning("b"))), POLICY, [], id="too many to come: wait"),
         pytest.param(
-            PoolSnapshot(0, 9, (), (waiting("b", since=2), waiting("a", since=1))), POLICY, [Dispatch("a")],
+            one_kind(0, 9, (), (waiting("b", since=2), waiting("a", since=1))), POLICY, [Dispatch("a")],
             id="one place: the first in the queue",
         ),
         pytest.param(
-            PoolSnapshot(0, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
+            one_kind(0, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
             [Dispatch("a"), Dispatch("b"), Dispatch("c"), Dispatch("d")],
             id="users four at a time, and nothing for the pool while one waits",
         ),
         pytest.param(
-            PoolSnapshot(3, 7, (), (waiting("a"), waiting("b"))), POLICY, [Retire(2)],
+            one_kind(3, 7, (), (waiting("a"), waiting("b"))), POLICY, [Retire(2)],
             id="no capacity: the pool makes room for users",
         ),
         pytest.param(
-            PoolSnapshot(1, 9, (), (waiting("a"),), may_begin=0), replace(POLICY, target=0), [],
+            one_kind(1, 9, (), (waiting("a"),), may_begin=0), with_target(0), [],
             id="the breaker is open: who waits goes on waiting, and who is ready stays",
         ),
-        pytest.param(PoolSnapshot(0, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one"),
+        pytest.param(one_kind(0, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one"),
         pytest.param(
-            PoolSnapshot(1, 0, (), (waiting("b", since=2), waiting("a", since=1)), may_begin=1), POLICY, [SpawnWarm()],
+            one_kind(1, 0, (), (waiting("b", since=2), waiting("a", since=1)), may_begin=1), POLICY, [SpawnWarm()],
             id="half-open: the try is the pool's, and costs no user's",
         ),
-        pytest.param(PoolSnapshot(3, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one, though none lacks"),
-        pytest.param(PoolSnapshot(0, 10, may_begin=1), POLICY, [], id="half-open at the most"),
+        pytest.param(one_kind(3, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one, though none lacks"),
+        pytest.param(one_kind(0, 10, may_begin=1), POLICY, [], id="half-open at the most"),
         pytest.param(
-            PoolSnapshot(2, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
+            one_kind(2, 0, (), tuple(waiting(n) for n in "abcdef")), POLICY,
             [Dispatch("a"), Dispatch("b"), Dispatch("c"), Dispatch("d")],
             id="capacity, but no free spawn: the pool need not make room",
         ),
         pytest.param(
-            PoolSnapshot(3, 7, (), (waiting("a", last_seen=NOW - 15.1), waiting("b", last_seen=NOW - 15))), POLICY,
+            one_kind(3, 7, (), (waiting("a", last_seen=NOW - 15.1), waiting("b", last_seen=NOW - 15))), POLICY,
             [Abandon("a"), Retire(1)],
             id="who went away gives up the place",
         ),
         pytest.param(
-            PoolSnapshot(0, 0, (spawning("a", deadline=NOW, attempts=2),)), POLICY,
+            one_kind(0, 0, (spawning("a", deadline=NOW, attempts=2),)), POLICY,
             [Respawn("a"), SpawnWarm(), SpawnWarm()],
             id="overdue: again",
         ),
         pytest.param(
-            PoolSnapshot(0, 9, (spawning("a", warm=False, deadline=NOW, attempts=3),), (waiting("b"),)), POLICY,
+            one_kind(0, 9, (spawning("a", warm=False, deadline=NOW, attempts=3),), (waiting("b"),)), POLICY,
             [GiveUp("a", "spawn_timeout", "no agent came in 3 tries"), Dispatch("b")],
             id="no try left: its place is free",
         ),
         pytest.param(
-            PoolSnapshot(0, 0, (spawning("a", deadline=NOW),), (waiting("b"), waiting("c", last_seen=NOW - 99)), False),
+            one_kind(0, 0, (spawning("a", deadline=NOW),), (waiting("b"), waiting("c", last_seen=NOW - 99)), False),
             POLICY, [Respawn("a"), Abandon("c")],
             id="every host drains: nothing is begun, and what is left is looked after",
         ),
-        pytest.param(PoolSnapshot(5, 5, (), (waiting("a"),), False), POLICY, [], id="nor does the pool make room"),
-        pytest.param(PoolSnapshot(0, 0, host_room=2), POLICY, [SpawnWarm()] * 2, id="what the hosts have room for"),
+        pytest.param(one_kind(5, 5, (), (waiting("a"),), False), POLICY, [], id="nor does the pool make room"),
+        pytest.param(one_kind(0, 0, host_room=2), POLICY, [SpawnWarm()] * 2, id="what the hosts have room for"),
         pytest.param(
-            PoolSnapshot(0, 0, (spawning("a", warm=False),), host_room=2), POLICY, [SpawnWarm()],
+            one_kind(0, 0, (spawning("a", warm=False),), host_room=2), POLICY, [SpawnWarm()],
             id="one of the two places is taken by who is under way",
         ),
         pytest.param(
-            PoolSnapshot(2, 1, (), (waiting("a"),), host_room=0), POLICY, [Retire(1)],
+            one_kind(2, 1, (), (waiting("a"),), host_room=0), POLICY, [Retire(1)],
             id="no room on the hosts: the pool makes room for users",
         ),
-        pytest.param(PoolSnapshot(0, 30), POLICY, [], id="more than the most: nothing, and no error"),
+        pytest.param(one_kind(0, 30), POLICY, [], id="more than the most: nothing, and no error"),
     ],
 )  # fmt: skip
 def test_plan(snapshot: PoolSnapshot, policy: PoolPolicy, expected: list[Action]) -> None:
@@ -131,7 +160,7 @@ def test_plan(snapshot: PoolSnapshot, policy: PoolPolicy, expected: list[Action]
 # --- what holds in every situation ---------------------------------------------------------------------
 
 policies = st.builds(
-    PoolPolicy,
+    one_policy,
     target=st.integers(0, 12),
     max_agents=st.integers(1, 15),
     spawn_concurrency=st.integers(1, 6),
@@ -144,7 +173,7 @@ times = st.sampled_from([NOW - 100, NOW - 16, NOW - 15, NOW - 1, NOW, NOW + 1, N
 def snapshots(draw: st.DrawFn) -> PoolSnapshot:
     spawns = draw(st.lists(st.tuples(st.booleans(), times, st.integers(0, 4)), max_size=8))
     queue = draw(st.lists(st.tuples(times, times), max_size=8))
-    return PoolSnapshot(
+    return one_kind(
         draw(st.integers(0, 15)),
         draw(st.integers(0, 15)),
         tuple(SpawnUnderWay(f"s{i}", *row) for i, row in enumerate(spawns)),
@@ -161,9 +190,10 @@ def test_limits_hold_for_any_snapshot(snapshot: PoolSnapshot, policy: PoolPolicy
     if begun:
         assert snapshot.agents - given_up + begun <= policy.max_agents
         assert len(snapshot.spawning) - given_up + begun <= policy.spawn_concurrency
-        assert snapshot.host_room is None or len(snapshot.spawning) - given_up + begun <= snapshot.host_room
+        room = snapshot.kinds[D].host_room
+        assert room is None or len(snapshot.spawning) - given_up + begun <= room
     if kinds[SpawnWarm]:
-        assert snapshot.ready + snapshot.warming + kinds[SpawnWarm] <= policy.target
+        assert snapshot.ready + snapshot.warming(D) + kinds[SpawnWarm] <= policy.kinds[D].target
     assert not (kinds[SpawnWarm] and kinds[Retire])
 
 
@@ -200,7 +230,7 @@ def test_no_more_is_retired_than_the_pool_has_or_users_need(snapshot: PoolSnapsh
     gone = sum(isinstance(a, Abandon) for a in actions)
     unserved = len(snapshot.waiting) - gone - served
     assert retired <= snapshot.ready
-    assert retired <= max(0, snapshot.ready - policy.target) + unserved
+    assert retired <= max(0, snapshot.ready - policy.kinds[D].target) + unserved
     assert all(a.count > 0 for a in actions if isinstance(a, Retire))
 
 
@@ -222,13 +252,13 @@ class World:
     def snapshot(self) -> PoolSnapshot:
         under_way = tuple(SpawnUnderWay(name, warm, math.inf, 0) for name, warm in self.spawns.items())
         users = tuple(Waiting(name, float(i), NOW) for i, name in enumerate(self.queue))
-        return PoolSnapshot(self.ready, self.owned, under_way, users)
+        return one_kind(self.ready, self.owned, under_way, users)
 
     def perform(self, action: Action) -> None:
         agents = self.ready + self.owned + len(self.spawns)
         room = agents < self.policy.max_agents and len(self.spawns) < self.policy.spawn_concurrency
         match action:
-            case SpawnWarm() if room and self.ready + sum(self.spawns.values()) < self.policy.target:
+            case SpawnWarm() if room and self.ready + sum(self.spawns.values()) < self.policy.kinds[D].target:
                 self.made += 1
                 self.spawns[f"warm{self.made}"] = True
             case Dispatch(name) if room and name in self.queue:
@@ -270,16 +300,16 @@ def test_rounds_converge_whatever_the_order_and_with_two_refills_at_once(
             world.check()
             if rng.random() < 0.3:
                 world.finish_a_spawn(rng)
-        assert world.ready + sum(world.spawns.values()) <= max(before, policy.target)
+        assert world.ready + sum(world.spawns.values()) <= max(before, policy.kinds[D].target)
         world.finish_a_spawn(rng)
     capacity = policy.max_agents - world.owned
     assert not world.spawns
-    assert world.ready == min(policy.target, max(0, capacity)) if not world.queue else world.ready == 0
+    assert world.ready == min(policy.kinds[D].target, max(0, capacity)) if not world.queue else world.ready == 0
     assert not world.queue or capacity == 0, "a user waits only when there is no capacity at all"
 
 
 def test_a_full_house_serves_users_as_others_leave() -> None:
-    policy = replace(POLICY, target=2, max_agents=4)
+    policy = replace(with_target(2), max_agents=4)
     world = World(policy, ready=2, owned=2, queue=["a", "b", "c", "d"])
     rng = random.Random(1)
     for _ in range(20):
@@ -301,7 +331,7 @@ ids = st.lists(st.text("abcdef", min_size=4, max_size=4), max_size=12, unique=Tr
 
 @given(ids, ids, ids, st.integers(0, 30))
 def test_reap(unclaimed: tuple[str, ...], inactive: tuple[str, ...], old: tuple[str, ...], ready: int) -> None:
-    ends = reap(Aging(unclaimed, inactive, old, ready))
+    ends = reap(Aging(unclaimed, inactive, (AgedPool(old, ready),)))
     by_state = {state: [e.session_id for e in ends if e.state is state] for state in SessionState}
     assert by_state[SessionState.ASSIGNED] == list(unclaimed)
     assert by_state[SessionState.ACTIVE] == list(inactive)
@@ -310,13 +340,13 @@ def test_reap(unclaimed: tuple[str, ...], inactive: tuple[str, ...], old: tuple[
 
 
 def test_reap_says_why_and_never_empties_the_pool_at_once() -> None:
-    assert reap(Aging(("u",), ("i",), ("w1", "w2", "w3", "w4"), ready=4)) == [
+    assert reap(Aging(("u",), ("i",), (AgedPool(("w1", "w2", "w3", "w4"), ready=4),))) == [
         EndSession("u", SessionState.ASSIGNED, "nobody joined in time"),
         EndSession("i", SessionState.ACTIVE, "inactive"),
         EndSession("w1", SessionState.READY, "recycled: it waited long enough"),
         EndSession("w2", SessionState.READY, "recycled: it waited long enough"),
     ]
-    assert len(reap(Aging((), (), ("w",), ready=1))) == 1, "a pool of one is recycled too"
+    assert len(reap(Aging((), (), (AgedPool(("w",), ready=1),)))) == 1, "a pool of one is recycled too"
 
 
 @pytest.mark.parametrize(("position", "rounds"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])

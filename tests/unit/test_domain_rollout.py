@@ -7,6 +7,7 @@ from orchestrator.domain.rollout import (
     Done,
     Fail,
     HostProgress,
+    PoolProgress,
     Recycle,
     RolloutPolicy,
     RolloutView,
@@ -20,7 +21,7 @@ FOLLOWED, BEHIND = HostProgress("a", followed=True), HostProgress("b", followed=
 
 
 def view(*hosts: HostProgress, old: int = 0, ready: int = 4, target: int = 4, quiet_s: float = 0.0) -> RolloutView:
-    return RolloutView(hosts, old, ready, target, quiet_s)
+    return RolloutView(hosts, [PoolProgress("default", old, ready, target)], quiet_s)
 
 
 def test_every_host_loads_the_code_first() -> None:

@@ -18,11 +18,20 @@ def test_the_machines_load() -> None:
         _boot_id="boot",
         _started_at=1.0,
         _machine=Machine(CapacityPolicy(3, memory_reserve_bytes=0, agent_memory_bytes=1)),
-        _zygote=SimpleNamespace(status="ready", generation="1.000"),
+        _zygotes=SimpleNamespace(
+            status="sales starting",
+            statuses={"default": "ready", "sales": "starting", "support": "ready"},
+            generations={"default": "1.000", "support": "2.000"},
+        ),
         _renewal=SimpleNamespace(rollout="", error=""),
         _drain=SimpleNamespace(is_done=False),
     )
     report = HostDaemon._report(daemon)
     assert report.cpus == os.cpu_count()
     assert 0 <= report.load1 < 10_000
+    assert (report.zygote, report.kinds, report.ready_kinds) == (
+        "sales starting", "default,sales,support", "default,support",
+    )  # fmt: skip
+    assert report.loading_kinds == "sales"
+    assert (report.generation, report.generations) == ("1.000", "support:2.000")
     assert (report.capacity, report.capacity_limit, report.capacity_reason) == (3, "MAX_BOTS", "MAX_BOTS is 3")

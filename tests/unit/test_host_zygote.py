@@ -14,7 +14,7 @@ import pytest
 
 from contract.messages import AgentLimits, Fork
 from orchestrator.host import zygote as module
-from orchestrator.host.zygote import Zygote, ZygoteCommand, ZygoteUnavailableError
+from orchestrator.host.zygote import Successor, Zygote, ZygoteCommand, ZygoteUnavailableError
 from tests.support.records import warm_id
 from tests.support.servers import wait_until
 
@@ -58,7 +58,7 @@ class Running:
         """Put a zygote with this program in the place of the one that runs."""
         name = f"fake_zygote_{self.ready}"
         (self.folder / f"{name}.py").write_text(COMMON + textwrap.dedent(program))
-        await self.zygote.renew(replace(self.command, module=name), timeout_s)
+        await self.zygote.take_over(await Successor.load(replace(self.command, module=name), timeout_s))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ async def test_a_refill_spawns_what_is_missing(scene: Scene) -> None:
 async def test_two_refills_of_one_snapshot_spawn_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = await scene.store.snapshot()
 
-    async def snapshot() -> pool.PoolSnapshot:
+    async def snapshot(*_: object) -> pool.PoolSnapshot:
         return stale
 
     monkeypatch.setattr(scene.store, "snapshot", snapshot)
@@ -94,7 +94,7 @@ async def test_an_overdue_spawn_is_queued_again_once(scene: Scene, monkeypatch: 
     await scene.store.begin_spawn(warm_id(1), -1)
     stale = await scene.store.snapshot()
 
-    async def snapshot() -> pool.PoolSnapshot:
+    async def snapshot(*_: object) -> pool.PoolSnapshot:
         return stale
 
     monkeypatch.setattr(scene.store, "snapshot", snapshot)
@@ -122,7 +122,7 @@ async def test_an_agent_that_came_late_is_not_given_up(scene: Scene, monkeypatch
     stale = await scene.store.snapshot()
     await scene.store.record_agent(agent_record(cold_id(1)))
 
-    async def snapshot() -> pool.PoolSnapshot:
+    async def snapshot(*_: object) -> pool.PoolSnapshot:
         return stale
 
     monkeypatch.setattr(scene.store, "snapshot", snapshot)
@@ -221,7 +221,7 @@ async def test_reap(scene: Scene) -> None:
 async def test_one_that_was_claimed_meanwhile_is_not_reaped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await warm(scene.store, 1)
     stale = await scene.store.aging(0, 0, -1)
-    assert stale.old_warm == (warm_id(1),)
+    assert stale.pools == (pool.AgedPool((warm_id(1),), 1),)
     await claimed(scene.store)
 
     async def aging(*_: float) -> pool.Aging:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from contract.keys import DEFAULT_KIND
 from contract.messages import Spawned
 from contract.states import SessionState
 from orchestrator.adapters.redis_breakers import RedisBreakers
@@ -56,7 +55,7 @@ class Scene:
             self.host,
             pool,
             self.queue,
-            SpawnBreaker(RedisBreakers(self.client), self.queue, POLICY, DEFAULT_KIND, draw=lambda: 0.0),
+            SpawnBreaker(RedisBreakers(self.client), self.queue, POLICY, draw=lambda: 0.0),
             host_id=HOST,
             timeout_s=7,
             deadline_s=20,
@@ -372,10 +371,10 @@ async def test_one_in_a_call_goes_on_trying_and_its_success_closes_the_breaker(s
     await fail(scene, 2, warm_id(1))
     await fail(scene, 1, warm_id(2))
     await fail(scene, 1, session_id)
-    assert (await scene.store.snapshot()).may_begin == 0
+    assert (await scene.store.snapshot()).kinds["default"].may_begin == 0
     scene.host.outcomes = [OK]
     assert await scene.spawn(session_id) is True
-    assert (await scene.store.snapshot()).may_begin is None
+    assert (await scene.store.snapshot()).kinds["default"].may_begin is None
 
 
 async def test_a_host_that_is_away_does_not_open_it(scene: Scene) -> None:
@@ -383,4 +382,4 @@ async def test_a_host_that_is_away_does_not_open_it(scene: Scene) -> None:
     for _ in range(9):
         with pytest.raises(TryAgainError):
             await scene.spawn(warm_id(1))
-    assert (await scene.store.snapshot()).may_begin is None
+    assert (await scene.store.snapshot()).kinds["default"].may_begin is None

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent_environment import agent_environment
 from orchestrator.domain.limits import Rate
-from orchestrator.settings import Settings, SettingsError, agent_environment, load_settings
+from orchestrator.settings import Settings, SettingsError, load_settings
 
 KEY = "k" * 16
 REQUIRED = {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "s" * 32}

@@ -5,6 +5,7 @@ import consolePage from "../../console.html?raw";
 import talkPage from "../../index.html?raw";
 import { App } from "./App";
 import { rememberedToken, rememberToken } from "./data/token";
+import type { Pool } from "./data/types";
 import { answering, OVERVIEW, POOL, SESSION } from "./testing";
 
 const HOSTILE = '<img src=x onerror="alert(1)">';
@@ -26,8 +27,12 @@ afterEach(() => {
   location.hash = "";
 });
 
-function scene(more: Parameters<typeof answering>[0] = {}) {
-  const overview = { ...OVERVIEW, queue: [{ sessionId: "session_q", userId: HOSTILE, position: 1, waitingS: 3 }] };
+function scene(more: Parameters<typeof answering>[0] = {}, pool: Pool = POOL) {
+  const overview = {
+    ...OVERVIEW,
+    pool,
+    queue: [{ sessionId: "session_q", userId: HOSTILE, position: 1, waitingS: 3 }],
+  };
   const life = { events: [{ name: "created", at: 1_000 }], turns: [], click: null, endReason: null, error: null };
   const { asked, fetch } = answering({
     "GET /api/pool": () => POOL,
@@ -156,4 +161,37 @@ test("an agent that nobody has is ended without a question; a refusal is said", 
   });
   fireEvent.click(await screen.findByRole("button", { name: "End session" }));
   expect((await screen.findByRole("alert")).textContent).toContain("The store is away.");
+});
+
+test("one kind of agent has no row of its own", async () => {
+  scene({}, { ...POOL, agents: [{ ...POOL, agent: "default" }] });
+  await signIn("token");
+  expect((await screen.findByTestId("pool-reason")).textContent).toBe(POOL.reason);
+  expect(screen.queryByLabelText("Agent")).toBeNull();
+});
+
+test("several kinds each have a row, and the chosen one is resized", async () => {
+  const agents = [
+    { ...POOL, agent: "default" },
+    { ...POOL, agent: "support", floor: 1, target: 1, ready: 0, starting: 1, converged: false, max: 4 },
+  ];
+  const bodies: unknown[] = [];
+  const { container } = scene(
+    {
+      "POST /api/pool/resize": (_, init) => {
+        bodies.push(JSON.parse(init?.body as string));
+        return { size: 2, previous: 1 };
+      },
+    },
+    { ...POOL, agents },
+  );
+  await signIn("token");
+  await screen.findByLabelText("Agent");
+  const rows = [...container.querySelectorAll("tr[data-agent]")].map((row) => row.textContent);
+  expect(rows).toEqual(["default3 of 30", "support0 of 11"]);
+  fireEvent.change(screen.getByLabelText("Agent"), { target: { value: "support" } });
+  expect(screen.getByLabelText<HTMLInputElement>("Pool size").value).toBe("1");
+  fireEvent.click(screen.getByRole("button", { name: "One more" }));
+  fireEvent.click(screen.getByRole("button", { name: "Resize" }));
+  await waitFor(() => expect(bodies).toEqual([{ size: 2, agent: "support" }]));
 });

@@ -31,6 +31,8 @@ export type StartAnswer = ReadyAnswer | StartingAnswer;
 export interface Session {
   sessionId: string;
   status: SessionStatus;
+  /** The kind of its agent. */
+  agent?: string;
   userId: string | null;
   prewarmed: boolean;
   createdAt: number;

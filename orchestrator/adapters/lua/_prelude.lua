@@ -1,9 +1,10 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S and ARRIVAL_SLOTS.
+-- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S, ARRIVAL_SLOTS, DEFAULT_KIND and POOL_AGENTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
--- retirement ends). So one Redis primary holds everything; Redis Cluster is not supported.
+-- retirement ends), and so are the keys of its kind of agent, from those of the default kind, which the script is given. So
+-- one Redis primary holds everything; Redis Cluster is not supported.
 local POOL_READY, POOL_WARMING, POOL_SPAWNING, POOL_WAITING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local BY_STATE = {starting = KEYS[5], ready = KEYS[6], assigned = KEYS[7], active = KEYS[8], ended = KEYS[9], failed = KEYS[10]}
 local STATS_FENCE, STATS_SPAWNED, STATS_ASSIGNED, STATS_DEAD_CLAIMS = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
@@ -19,6 +20,28 @@ local function host_key(host) return 'host:' .. host end
 local function commands_key(host) return 'host:' .. host .. ':commands' end
 local function host_sessions_key(host) return 'host:' .. host .. ':sessions' end
 local function owned_key(owner) return 'user:' .. owner .. ':sessions' end
+local function breaker_key(kind) return 'breaker:' .. kind end
+
+-- As contract.keys.of_kind.
+local function of_kind(key, kind)
+  if kind == DEFAULT_KIND then return key end
+  return key .. ':' .. kind
+end
+
+-- The kind of agent that a session has or waits for.
+local function kind_of(id)
+  local kind = redis.call('HGET', session_key(id), 'kind')
+  return kind and kind ~= '' and kind or DEFAULT_KIND
+end
+
+local function is_warming(id)
+  return redis.call('SISMEMBER', of_kind(POOL_WARMING, kind_of(id)), id) == 1
+end
+
+-- Whether a comma separated list has this word.
+local function has(list, word)
+  return string.find(',' .. list .. ',', ',' .. word .. ',', 1, true) ~= nil
+end
 
 -- A number at the head of a list that keeps only its newest.
 local function push(list, value, most)
@@ -69,14 +92,28 @@ local function drains(host)
   return redis.call('HGET', host_key(host), 'draining') == '1'
 end
 
--- Whether a spawn would find no host: one drains, and no other is alive. One that restarts is waited for.
-local function all_drain(hosts)
-  local one = false
+-- The kinds that a host serves; one that does not say knows of no other.
+local function kinds_of(host)
+  return redis.call('HGET', host_key(host), 'kinds') or DEFAULT_KIND
+end
+
+-- Whether a spawn of this kind would find no host: one that serves it drains or still loads it, or others are alive, and none
+-- that serves it is. One that restarts is waited for.
+local function none_takes(hosts, kind)
+  local one_is_held, one_is_alive, one_is_waited_for = false, false, false
   for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
-    if lease_is_fresh(host) then return false end
-    one = one or drains(host)
+    local is_alive = lease_is_fresh(host)
+    one_is_alive = one_is_alive or is_alive
+    if has(kinds_of(host), kind) then
+      local loads = is_alive and has(redis.call('HGET', host_key(host), 'loading_kinds') or '', kind)
+      if is_alive and not loads then return false end
+      local is_held = loads or drains(host)
+      one_is_held = one_is_held or is_held
+      local is_lost = redis.call('HEXISTS', host_key(host), 'lostAt') == 1
+      one_is_waited_for = one_is_waited_for or not (is_held or is_lost)
+    end
   end
-  return one
+  return one_is_held or (one_is_alive and not one_is_waited_for)
 end
 
 -- How many agents a host can have, as it said last; nil where it says nothing, or what cannot be.
@@ -91,18 +128,30 @@ local function is_full(host)
   return capacity ~= nil and redis.call('SCARD', host_sessions_key(host)) >= capacity
 end
 
--- Agents that the hosts which take spawns can still take, as each measured with its last heartbeat; spawns under way are
--- not taken off. nil where it is not known: none is alive (one that restarts is waited for), or one does not say.
-local function hosts_room(hosts)
-  local room = nil
+-- Agents that the hosts which take spawns of this kind (nil: of any) can still take, as each measured with its last
+-- heartbeat; spawns under way are not taken off. nil where it is not known: none is alive (one that restarts is waited for),
+-- or one does not say. Also the kinds that these hosts serve, as a set.
+local function hosts_room(hosts, kind)
+  local room, beside = nil, {}
   for _, host in ipairs(redis.call('SMEMBERS', hosts)) do
-    if lease_is_fresh(host) then
+    local served = kinds_of(host)
+    if lease_is_fresh(host) and (not kind or has(served, kind)) then
       local capacity = capacity_of(host)
-      if not capacity then return nil end
+      if not capacity then return nil, {} end
       room = (room or 0) + math.max(0, capacity - redis.call('SCARD', host_sessions_key(host)))
+      for each in string.gmatch(served, '[^,]+') do beside[each] = true end
     end
   end
-  return room
+  return room, beside
+end
+
+-- Spawns under way of these kinds.
+local function spawning_of(kinds)
+  local count = 0
+  for _, id in ipairs(redis.call('ZRANGE', POOL_SPAWNING, 0, -1)) do
+    if kinds[kind_of(id)] then count = count + 1 end
+  end
+  return count
 end
 
 local function refill_is_due()
@@ -116,11 +165,12 @@ local function agents()
     + redis.call('ZCARD', BY_STATE.active) + redis.call('ZCARD', BY_STATE.starting) - redis.call('ZCARD', POOL_WAITING)
 end
 
--- Whether one more agent may be started.
-local function has_room(hosts, most_agents)
-  if all_drain(hosts) or agents() >= most_agents then return false end
-  local room = hosts_room(hosts)
-  return not room or redis.call('ZCARD', POOL_SPAWNING) < room
+-- Whether one more agent of this kind may be started.
+local function has_room(hosts, most_agents, kind, most_of_kind)
+  if none_takes(hosts, kind) or agents() >= most_agents then return false end
+  if redis.call('SCARD', of_kind(POOL_AGENTS, kind)) >= most_of_kind then return false end
+  local room, beside = hosts_room(hosts, kind)
+  return not room or redis.call('ZCARD', POOL_SPAWNING) < room or spawning_of(beside) < room
 end
 
 -- The agent of a session, one process named for ever, as one text; '' while it has none.
@@ -131,7 +181,7 @@ end
 
 local function was_replaced(key, agent)
   local before = redis.call('HGET', key, 'replaced')
-  return before and string.find(',' .. before .. ',', ',' .. agent .. ',', 1, true) ~= nil
+  return before and has(before, agent)
 end
 
 -- Whether a session still needs that an agent is started: its first one, or another one in a call.
@@ -144,6 +194,7 @@ end
 local function hold_in_place(key, id)
   redis.call('HDEL', key, 'spawnTask')
   redis.call('ZREM', POOL_SPAWNING, id)
+  redis.call('SREM', of_kind(POOL_AGENTS, kind_of(id)), id)
   redis.call('ZADD', POOL_WAITING, redis.call('HGET', key, 'createdAt') or NOW_TEXT, id)
   changed(id)
 end
@@ -152,8 +203,8 @@ end
 local function finish(id, from, to, reason, code, record_s)
   local key = session_key(id)
   if not move(id, from, to) then return false end
-  redis.call('SREM', POOL_READY, id)
-  redis.call('SREM', POOL_WARMING, id)
+  local kind = kind_of(id)
+  for _, list in ipairs({POOL_READY, POOL_WARMING, POOL_AGENTS}) do redis.call('SREM', of_kind(list, kind), id) end
   redis.call('ZREM', POOL_SPAWNING, id)
   redis.call('ZREM', POOL_WAITING, id)
   redis.call('HSET', key, 'endedAt', NOW_TEXT, 'endReason', reason)

@@ -1,14 +1,16 @@
 -- Counts one try of a spawn and gives it its deadline.
--- KEYS[18] session:<id>  KEYS[19] hosts  KEYS[20] breaker:<name>
+-- KEYS[18] session:<id>  KEYS[19] hosts
 -- ARGV     id, spawn deadline (s), host that is to start it, task or ''
--- also     host:<id> and host:<id>:sessions of each host, session:<id> of each spawn under way
+-- also     host:<id> and host:<id>:sessions of each host, session:<id> of each spawn under way, breaker:<kind>
 -- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
 --          place), or another task is at it: queued twice, it might be spawned on two hosts at once; -1 when that host
---          drains (but a call goes on there, where no other host could take it); -2 when it is full, -3 when the breaker does
+--          drains (but a call goes on there, where no other host could take it) or serves no agents of this kind; -2 when it
+--          is full, -3 when the breaker does
 --          not let it begin (a call's is begun in spite of both); -4 when it is for the pool, and another host has fewer
 --          agents (-5 when it was passed on before, -6 when twice …)
 local key, id, deadline_s, host, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FAILED_S = 30
+local kind = kind_of(id)
 
 -- How many agents a host has, those that it is starting now included.
 local function load_of(name)
@@ -21,14 +23,15 @@ end
 
 -- Whether a spawn would go well there: else the host that has none because none starts there would be given all of them.
 local function is_fit(name)
-  local h = redis.call('HMGET', host_key(name), 'zygote', 'spawnFailedAt')
-  return lease_is_fresh(name) and h[1] == 'ready' and not is_full(name) and not (h[2] and NOW - tonumber(h[2]) < FAILED_S)
+  local h = redis.call('HMGET', host_key(name), 'zygote', 'spawnFailedAt', 'ready_kinds')
+  local can_fork = h[1] == 'ready' and has(kinds_of(name), kind) or has(h[3] or '', kind)
+  return lease_is_fresh(name) and can_fork and not is_full(name) and not (h[2] and NOW - tonumber(h[2]) < FAILED_S)
 end
 
 -- Whether another host is to start this one: nobody waits for it, and one has fewer agents. Returns how often it was passed
 -- on by now; 0 when it is not, for that ends some time: a host's worker may be away.
 local function times_passed_on()
-  if redis.call('SISMEMBER', POOL_WARMING, id) == 0 then return 0 end
+  if not is_warming(id) then return 0 end
   local own, fit, fewer = load_of(host), 0, false
   for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
     if is_fit(name) then
@@ -45,7 +48,8 @@ if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 
 local due = redis.call('ZSCORE', POOL_SPAWNING, id)
 local holder = redis.call('HGET', key, 'spawnTask')
 if holder and holder ~= task and due and tonumber(due) > NOW then return 0 end
-if drains(host) and (redis.call('HGET', key, 'status') == 'starting' or not all_drain(KEYS[OWN + 2])) then return -1 end
+if host ~= '' and not has(kinds_of(host), kind) then return -1 end
+if drains(host) and (redis.call('HGET', key, 'status') == 'starting' or not none_takes(KEYS[OWN + 2], kind)) then return -1 end
 local is_starting = redis.call('HGET', key, 'status') == 'starting'
 if is_starting and is_full(host) then return -2 end
 if host ~= '' then
@@ -57,7 +61,7 @@ if host ~= '' then
     redis.call('HSET', host_key(before[2]), 'spawnFailedAt', NOW_TEXT)
   end
 end
-if is_starting and not take_try(KEYS[OWN + 3], id, deadline_s) then return -3 end
+if is_starting and not take_try(breaker_key(kind), id, deadline_s) then return -3 end
 if host ~= '' then redis.call('HSET', key, 'spawnHost', host) end
 if task ~= '' then redis.call('HSET', key, 'spawnTask', task) end
 redis.call('ZADD', POOL_SPAWNING, NOW + deadline_s, id)

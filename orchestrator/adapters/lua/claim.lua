@@ -1,16 +1,19 @@
--- Takes a waiting agent for a caller, at most one for a request key, and tells its host.
+-- Takes a waiting agent of a kind for a caller, at most one for a request key, and tells its host.
 -- The request counts against its rates here, where it is known that it did not come before.
 -- KEYS[18] idem:<digest>  KEYS[19] user:<owner>:sessions  KEYS[20] stats:vacancies
 -- KEYS[21] pool:arrivals  KEYS[22…] limit:<name>:<digest> of each rate
--- ARGV     body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, reply id,
+-- ARGV     body digest, keep (s), user id, user name, assignment (JSON), owner, most sessions of one user, kind, reply id,
 --          most tries, request, then amount and window (s) of each rate
--- also     session:<id> and host:<id> of the agent taken, host:<id>:commands
+-- also     pool:ready, stats:vacancies and pool:arrivals of that kind, session:<id> and host:<id> of the agent taken,
+--          host:<id>:commands
 -- Returns  {'claimed', id, fence, host, assigned at, refill due, quotas} | {'queued', id} | {'answered', json}
 --          | {'conflict'} | {'none', quotas} | {'crowded'} | {'limited', place of the rate, quotas}
 --          quotas: {remaining, reset (s), …} of each rate; empty where the request came again
-local idem, owned, vacancies, arrivals = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
 local body, keep, user, name, assignment, owner = unpack(ARGV, 1, 6)
-local most_sessions, reply, tries, request = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9]), ARGV[10]
+local most_sessions, kind, reply, tries, request = tonumber(ARGV[7]), ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11]
+local idem, owned = KEYS[OWN + 1], KEYS[OWN + 2]
+local ready = of_kind(POOL_READY, kind)
+local vacancies, arrivals = of_kind(KEYS[OWN + 3], kind), of_kind(KEYS[OWN + 4], kind)
 
 local function assign(id, host, fence)
   tell(host, 'type', 'assign', 'session', id, 'fence', fence, 'assignment', assignment, 'reply', reply)
@@ -35,11 +38,11 @@ elseif before and before[1] ~= 'none' then
 end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
-local quotas, used_up = count_start(request, OWN + 5, {unpack(ARGV, 11)})
+local quotas, used_up = count_start(request, OWN + 5, {unpack(ARGV, 12)})
 if used_up then return {'limited', used_up, quotas} end
 
 for _ = 1, tries do
-  local id = redis.call('SPOP', POOL_READY)
+  local id = redis.call('SPOP', ready)
   if not id then return {'none', quotas} end
   local s = redis.call('HMGET', session_key(id), 'status', 'host')
   -- An agent left out here is put back by its host's reconciliation, once its host is alive again.

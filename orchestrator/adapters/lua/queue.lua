@@ -11,7 +11,7 @@ end
 local spawning = redis.call('ZRANGE', POOL_SPAWNING, 0, -1)
 for place, id in ipairs(spawning) do
   if #rows >= most * 4 then return rows end
-  if redis.call('SISMEMBER', POOL_WARMING, id) == 0 then add(id, place) end
+  if not is_warming(id) then add(id, place) end
 end
 for place, id in ipairs(redis.call('ZRANGE', POOL_WAITING, 0, most - 1)) do
   if #rows >= most * 4 then return rows end

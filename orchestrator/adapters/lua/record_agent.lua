@@ -4,18 +4,22 @@
 -- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions  KEYS[20] stats:vacancies  KEYS[21] stats:refillRecent
 -- ARGV     id, host, boot id, pid, start ticks, the agent's state, created at, startup (s or ''), assignment (JSON or ''),
 --          fence, user id, user name, histogram bounds (comma separated), '1' when it was started for a call,
---          generation
--- also     host:<id>:sessions of the agent's predecessor
+--          generation, kind
+-- also     host:<id>:sessions of the agent's predecessor; pool:* and stats:vacancies of the session's kind
 -- Returns  {accepted, fence, assignment, replaces}; the last three are '' unless the host must assign it
-local key, mine, vacancies, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3], KEYS[OWN + 4]
+local key, mine, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 4]
 local id, host, boot, pid, ticks, state, created, startup, assignment, fence, user, name, bounds = unpack(ARGV, 1, 13)
 local for_call = ARGV[14] == '1'
+-- The session's, where there is one; one that is written anew has its agent's.
+local kind = BY_STATE[redis.call('HGET', key, 'status')] and kind_of(id) or ARGV[16]
+local ready, vacancies = of_kind(POOL_READY, kind), of_kind(KEYS[OWN + 3], kind)
 
 local function know_agent()
   redis.call('HSET', key, 'host', host, 'bootId', boot, 'agentPid', pid, 'agentTicks', ticks)
   if startup ~= '' then redis.call('HSET', key, 'startupTime', startup) end
   if ARGV[15] ~= '' then redis.call('HSET', key, 'generation', ARGV[15]) end
   redis.call('SADD', mine, id)
+  redis.call('SADD', of_kind(POOL_AGENTS, kind), id)
 end
 
 local function know_claim()
@@ -44,10 +48,12 @@ end
 local function write_anew()
   redis.call('HSET', key, 'status', state, 'createdAt', created, 'readyAt', NOW_TEXT)
   redis.call('ZADD', BY_STATE[state], NOW_TEXT, id)
+  redis.call('HDEL', key, 'kind')
+  if kind ~= DEFAULT_KIND then redis.call('HSET', key, 'kind', kind) end
   if string.sub(id, 1, 8) == 'prewarm_' and state ~= 'ready' then redis.call('HSET', key, 'prewarmed', '1') end
   know_agent()
   if state == 'ready' then
-    redis.call('SADD', POOL_READY, id)
+    redis.call('SADD', ready, id)
   else
     redis.call('HSET', key, 'assignedAt', NOW_TEXT)
     know_claim()
@@ -91,7 +97,7 @@ if status == 'starting' then
   move(id, 'starting', 'ready')
   redis.call('ZREM', POOL_SPAWNING, id)
   redis.call('ZREM', POOL_WAITING, id)
-  redis.call('SREM', POOL_WARMING, id)
+  redis.call('SREM', of_kind(POOL_WARMING, kind), id)
   redis.call('HSET', key, 'readyAt', NOW_TEXT)
   measure()
   status = 'ready'
@@ -108,12 +114,12 @@ end
 if state == 'ready' then
   -- Also when its user is there already: the claim's command was lost before it reached the agent.
   if status == 'assigned' or status == 'active' then return {'1', known_fence, settings, replaces} end
-  if status == 'ready' then redis.call('SADD', POOL_READY, id) end
+  if status == 'ready' then redis.call('SADD', ready, id) end
   return accepted
 end
 
 if status == 'ready' then
-  redis.call('SREM', POOL_READY, id)
+  redis.call('SREM', ready, id)
   move(id, 'ready', 'assigned')
   redis.call('HSET', key, 'assignedAt', NOW_TEXT)
   if not user_id then redis.call('HSET', key, 'prewarmed', '1') end

@@ -30,8 +30,9 @@ export class AdminApi {
 
   history = (): Promise<History> => this.#call("/api/pool/history?seconds=3600");
 
-  resize = (size: number): Promise<{ size: number; previous: number }> =>
-    this.#call("/api/pool/resize", { method: "POST", body: { size } });
+  /** Of one kind of agent, where there are several. */
+  resize = (size: number, agent?: string): Promise<{ size: number; previous: number }> =>
+    this.#call("/api/pool/resize", { method: "POST", body: agent === undefined ? { size } : { size, agent } });
 
   sessions = (query: SessionsQuery, signal: AbortSignal): Promise<SessionsPage> =>
     this.#call(`/api/sessions?${sessionsSearch(query)}`, { signal });

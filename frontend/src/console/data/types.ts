@@ -13,7 +13,8 @@ export interface Health {
   parts: Record<string, Part>;
 }
 
-export interface Pool {
+/** As many agents as wait, and as should. */
+export interface PoolSize {
   target: number;
   /** As set by a resize; arrivals raise the target above it. */
   floor: number;
@@ -22,8 +23,18 @@ export interface Pool {
   ready: number;
   starting: number;
   converged: boolean;
-  waiting: number;
   max: number;
+}
+
+/** The pool of one kind of agent. */
+export interface AgentPool extends PoolSize {
+  agent: string;
+}
+
+/** All kinds together, and each by itself. */
+export interface Pool extends PoolSize {
+  waiting: number;
+  agents?: AgentPool[];
 }
 
 export interface SessionCounts {
@@ -56,6 +67,8 @@ export interface Host {
   memoryAvailableBytes: number;
   agentPrivateBytes: number;
   zygote: string;
+  /** The same of each kind of agent. */
+  zygotes?: Record<string, string>;
   version: string;
   /** The machine's one-minute load average, where the host reports it. */
   load?: number | null;

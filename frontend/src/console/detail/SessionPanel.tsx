@@ -103,6 +103,7 @@ function Facts({ session }: { session: Session }) {
       </div>
       <dl>
         <Fact name="User">{session.userId ?? "nobody yet"}</Fact>
+        {session.agent && session.agent !== "default" ? <Fact name="Agent">{session.agent}</Fact> : null}
         <Fact name="Host">{session.host ?? "–"}</Fact>
         <Fact name="Pid">{session.agentPid ?? "–"}</Fact>
         <Fact name="Start-up">{session.startupTime === null ? "–" : duration(session.startupTime)}</Fact>

@@ -32,6 +32,18 @@ test("a zygote's state and its reason", () => {
   expect(zygoteOf(host("a", { zygote: "" })).word).toBe("unknown");
 });
 
+test("of several kinds the zygote that is not well is named", () => {
+  const of = (zygotes: Record<string, string>) => zygoteOf(host("a", { zygote: "something failed", zygotes }));
+  expect(of({ default: "starting", support: "failed: no module" })).toEqual({
+    word: "support failed",
+    why: "no module",
+    tone: "bad",
+  });
+  expect(of({ default: "starting", support: "ready" }).word).toBe("default starting");
+  expect(zygoteOf(host("a", { zygotes: { default: "ready", support: "ready" } })).tone).toBe("good");
+  expect(zygoteOf(host("a", { zygote: "failed: x", zygotes: { default: "failed: x" } })).word).toBe("failed");
+});
+
 test("figures", () => {
   expect(inUse(HOST)).toBe(2);
   expect(memoryUsed(HOST)).toEqual({ bytes: 600, share: 0.6 });

@@ -23,8 +23,18 @@ export function ordered(hosts: readonly Host[]): Host[] {
   );
 }
 
+/** Of several kinds of agents that one which is not well, by its name. */
 export function zygoteOf(host: Host): { word: string; why: string; tone: Tone } {
-  const [word = "", ...why] = host.zygote.split(":");
+  const kinds = Object.entries(host.zygotes ?? {});
+  const failed = kinds.find(([, status]) => status.startsWith("failed"));
+  const worst = failed ?? kinds.find(([, status]) => status !== "ready");
+  if (kinds.length < 2 || worst === undefined) return inWords(host.zygote);
+  const one = inWords(worst[1]);
+  return { ...one, word: `${worst[0]} ${one.word}` };
+}
+
+function inWords(status: string): { word: string; why: string; tone: Tone } {
+  const [word = "", ...why] = status.split(":");
   const tone: Tone = word === "ready" ? "good" : word === "failed" ? "bad" : "warn";
   return { word: word || "unknown", why: why.join(":").trim(), tone };
 }

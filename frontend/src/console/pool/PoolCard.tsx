@@ -2,8 +2,9 @@ import { memo } from "react";
 
 import { Badge, Card } from "../../ui";
 import { useStore } from "../data/store";
-import type { Overview } from "../data/types";
+import type { AgentPool, Overview } from "../data/types";
 import { useConsole } from "../shell/context";
+import { kindsOf } from "./resize";
 import { ResizeForm } from "./ResizeForm";
 
 export const PoolCard = memo(function PoolCard() {
@@ -29,9 +30,13 @@ export const PoolCard = memo(function PoolCard() {
               of <span data-testid="pool-target">{pool.target}</span> ready
             </span>
           </p>
-          <p className="c-hint" data-testid="pool-reason">
-            {pool.reason}
-          </p>
+          {kindsOf(pool).length > 0 ? (
+            <Kinds kinds={kindsOf(pool)} />
+          ) : (
+            <p className="c-hint" data-testid="pool-reason">
+              {pool.reason}
+            </p>
+          )}
           <Figures overview={overview} />
           <CapacityBar overview={overview} />
           <ResizeForm pool={pool} />
@@ -42,6 +47,33 @@ export const PoolCard = memo(function PoolCard() {
     </Card>
   );
 });
+
+/** The pool of each kind of agent. */
+function Kinds({ kinds }: { kinds: readonly AgentPool[] }) {
+  return (
+    <table className="c-kinds">
+      <caption className="gr-visually-hidden">Pools by kind of agent</caption>
+      <thead>
+        <tr>
+          <th scope="col">Agent</th>
+          <th scope="col">Ready</th>
+          <th scope="col">Starting</th>
+        </tr>
+      </thead>
+      <tbody>
+        {kinds.map(({ agent, ready, target, starting, converged, reason }) => (
+          <tr key={agent} data-agent={agent} data-state={converged ? "converged" : "moving"} title={reason}>
+            <th scope="row">{agent}</th>
+            <td>
+              {ready} of {target}
+            </td>
+            <td>{starting}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
 
 function PoolBadge({ converged }: { converged: boolean }) {
   return (

@@ -16,13 +16,13 @@ export class Resize extends Store<ResizeState> {
     this.#admin = admin;
   }
 
-  async to(size: number): Promise<void> {
+  async to(size: number, agent?: string): Promise<void> {
     clearTimeout(this.#timer);
     const askedAtMs = Date.now();
-    this.set({ step: "sending", size, askedAtMs });
+    this.set({ step: "sending", size, askedAtMs, agent });
     try {
-      const answer = await this.#admin.resize(size);
-      this.set({ step: "moving", size: answer.size, previous: answer.previous, askedAtMs });
+      const answer = await this.#admin.resize(size, agent);
+      this.set({ step: "moving", size: answer.size, previous: answer.previous, askedAtMs, agent });
       this.#lookSoon(askedAtMs);
     } catch (error) {
       this.set({ step: "failed", detail: wordsOf(error) });

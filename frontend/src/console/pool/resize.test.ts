@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ApiClient } from "../../lib/api";
 import { AdminApi } from "../data/admin";
 import { answering, POOL } from "../testing";
-import { progressOf, type ResizeState, sizeOf, withPool } from "./resize";
+import { kindsOf, poolOf, progressOf, type ResizeState, sizeOf, withPool } from "./resize";
 import { Resize } from "./resize-store";
 
 const MOVING: ResizeState = { step: "moving", size: 8, previous: 3, askedAtMs: 1_000 };
@@ -42,6 +42,38 @@ test.each([
   ["1.5", { error: "Enter a whole number." }],
   ["", { error: "Enter a whole number." }],
 ])("%j is %j", (typed, expected) => expect(sizeOf(typed, 50)).toEqual(expected));
+
+const KINDS = {
+  ...POOL,
+  floor: 4,
+  target: 4,
+  ready: 3,
+  converged: false,
+  agents: [
+    { ...POOL, agent: "default" },
+    { ...POOL, agent: "support", floor: 1, target: 1, ready: 0, converged: false, max: 4 },
+  ],
+};
+
+test("one kind alone is the whole pool", () => {
+  expect(kindsOf(POOL)).toEqual([]);
+  expect(kindsOf({ ...POOL, agents: KINDS.agents.slice(0, 1) })).toEqual([]);
+  expect(kindsOf(KINDS).map(({ agent }) => agent)).toEqual(["default", "support"]);
+  expect(poolOf(KINDS, "support").max).toBe(4);
+  expect(poolOf(KINDS, undefined)).toBe(KINDS);
+  expect(poolOf(KINDS, "gone")).toBe(KINDS);
+});
+
+test("a kind's own pool says when it is there", () => {
+  const moving: ResizeState = { step: "moving", size: 3, previous: 5, askedAtMs: 1_000, agent: "default" };
+  expect(withPool(moving, KINDS, 1_500)).toMatchObject({ step: "done", agent: "default", tookMs: 500 });
+  const slow: ResizeState = { ...moving, size: 1, previous: 0, agent: "support" };
+  expect(withPool(slow, KINDS, 1_500)).toBe(slow);
+});
+
+test("the most of a kind is not called MAX_BOTS", () => {
+  expect(sizeOf("5", 4, false)).toEqual({ error: "At most 4." });
+});
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -82,4 +114,20 @@ test("it stops looking after a while", async () => {
   const looks = asked.length;
   await vi.advanceTimersByTimeAsync(60_000);
   expect(asked).toHaveLength(looks);
+});
+
+test("the kind is asked for by its name", async () => {
+  const bodies: unknown[] = [];
+  const { fetch } = answering({
+    "POST /api/pool/resize": (_, init) => {
+      bodies.push(JSON.parse(init?.body as string));
+      return { size: 1, previous: 0 };
+    },
+    "GET /api/pool": () => KINDS,
+  });
+  const resize = new Resize(new AdminApi(new ApiClient({ fetch }), vi.fn()));
+  await resize.to(1, "support");
+  expect(bodies).toEqual([{ size: 1, agent: "support" }]);
+  expect(resize.get()).toMatchObject({ step: "moving", agent: "support" });
+  resize.stop();
 });
