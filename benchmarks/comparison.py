@@ -99,6 +99,7 @@ def times(waited_s: Sequence[float | None]) -> Figure:
 
 def _bursts(raw: Mapping[str, Any]) -> Iterator[Row]:
     ways = raw["ways"]
+    yield Row(f"a user's own join, {raw['size']} at once, without an agent", times(raw["joins_s"]), "", None)
     for state, words in STATES.items():
         ours = times(ways[GREENROOM][state])
         for name, way in ways.items():

@@ -15,7 +15,11 @@ def way(warm_s: list[float | None], used_up_s: list[float | None] | None = None,
 
 
 def bursts(ours: dict[str, Any], theirs: dict[str, Any], size: int = 10) -> dict[str, Any]:
-    return {f"alternatives_{size}": {"raw": {"size": size, "ways": {"Greenroom": ours, "worker": theirs}}}}
+    return {
+        f"alternatives_{size}": {
+            "raw": {"size": size, "joins_s": [0.05], "ways": {"Greenroom": ours, "worker": theirs}}
+        }
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,8 +62,8 @@ def test_a_ratio_is_theirs_in_ours_and_needs_both() -> None:
 def test_warm_bursts_are_held_to_three_times_the_worker(
     ours: list[float | None], theirs: list[float | None], held: bool
 ) -> None:
-    warm = next(compare(bursts(way(ours), way(theirs))))
-    assert warm.held is held
+    warm = [row.held for row in compare(bursts(way(ours), way(theirs))) if row.what.endswith("warm")]
+    assert warm == [held]
 
 
 def test_every_alternative_has_its_rows_and_what_was_not_measured_has_none() -> None:
@@ -67,6 +71,7 @@ def test_every_alternative_has_its_rows_and_what_was_not_measured_has_none() -> 
     found["alternatives_10"]["raw"]["ways"]["program for each"] = way([3.0])
     rows = [(row.what, row.against, row.ratio) for row in compare(found)]
     assert rows == [
+        ("a user's own join, 10 at once, without an agent", "", None),
         ("click to agent seen, 10 at once, warm", "worker", pytest.approx(4)),
         ("click to agent seen, 10 at once, warm", "program for each", pytest.approx(30)),
         ("click to agent seen, 10 at once, used up", "worker", pytest.approx(2.5)),
