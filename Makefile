@@ -20,10 +20,9 @@ test: ## Check style, types and import directions, and run all tests
 image-test: ## Build the container images without Docker, and run them: a session, an answer, every stop
 	@sh scripts/image_test.sh $(ARGS)
 
-bench: ## Measure everything that the README has a figure for; about twelve minutes on a quiet machine
+bench: ## Measure all figures and compare with the alternatives, half an hour: make bench ARGS="open_loop claims"
 	@sh scripts/setup.sh --bench && sh scripts/frontend.sh
-	@for name in start_latency start_throughput cold_start spawn_rate answer_latency click_to_agent pool_policy; do \
-	    .venv/bin/python -m benchmarks.$$name || exit 1; done
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 chaos: ## Break every part of a running system with users in it: make chaos ARGS="--seed 7 --faults 10"
 	@sh scripts/setup.sh --dev

@@ -12,7 +12,9 @@ from redis import asyncio as redis
 def create_app() -> FastAPI:
     """One endpoint that pops a set."""
     app = FastAPI()
-    client = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+    # A pool that has its callers wait, as Greenroom's: the default one fails them when a moment brings too many.
+    pool = redis.BlockingConnectionPool.from_url(os.environ["REDIS_URL"], decode_responses=True)
+    client = redis.Redis.from_pool(pool)
 
     @app.post("/claim")
     async def claim(body: dict[str, Any]) -> dict[str, Any]:

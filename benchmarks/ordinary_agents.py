@@ -9,28 +9,7 @@ from pathlib import Path
 
 from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, running
 
-PROGRAM = """
-import asyncio, sys
-from livekit import rtc
-from livekit.agents import Agent, AgentSession
-from livekit.plugins import assemblyai, groq, inworld
-from agent import voices
-from agent.conversation import Conversation
-from agent.assistant import assistant
-from contract.messages import Assignment
-
-async def main(url, token, session_id):
-    voices.preload()
-    room = rtc.Room()
-    await room.connect(url, token)
-    assignment = Assignment(session_id=session_id, fence=1, user_id="u")
-    conversation = Conversation(room, assignment, assistant, on_turn=print, on_end=print)
-    await conversation.start()
-    print("started", flush=True)
-    await asyncio.sleep(60)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+TOP = Path(__file__).parents[1]
 
 
 def ten_ordinary_agents(folder: Path) -> float:
@@ -45,8 +24,7 @@ def ten_ordinary_agents(folder: Path) -> float:
         for i in range(10):
             room = f"session_{i:032x}"
             token = tokens.agent(room, issued_at=time.time() - 10, ttl_s=600)
-            argv = [sys.executable, "-c", PROGRAM, server.url, token, room]
-            programs.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+            programs.append(ordinary_agent(server.url, token, room))
         try:
             for program in programs:
                 assert program.stdout is not None
@@ -56,7 +34,18 @@ def ten_ordinary_agents(folder: Path) -> float:
             return time.perf_counter() - began
         finally:
             for program in programs:
-                program.kill()
-                program.wait()
-                if program.stdout is not None:
-                    program.stdout.close()
+                end_program(program)
+
+
+def ordinary_agent(url: str, token: str, room: str) -> subprocess.Popen[bytes]:
+    """Start one."""
+    argv = [sys.executable, "-m", "benchmarks.ordinary_agent", url, token, room]
+    return subprocess.Popen(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def end_program(program: subprocess.Popen[bytes]) -> None:
+    """Kill it, and reap it."""
+    program.kill()
+    program.wait()
+    if program.stdout is not None:
+        program.stdout.close()

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+LOAD_BEFORE = os.getloadavg()[0]
+"""When this was imported: what others did on the machine before anything was measured."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Report:
 
     def publish(self) -> None:
         """Print the table and write the JSON beside it."""
-        table = Table(title=f"{self.name} ({self.command})")
+        table = Table(title=f"{self.name} ({self.command}), load before {LOAD_BEFORE:.1f}")
         for column in ("what", "value", "limit", ""):
             table.add_column(column, justify="right" if column in {"value", "limit"} else "left")
         for row in self.rows:
@@ -61,7 +63,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
+        "load_before": round(LOAD_BEFORE, 2),
     }
 
 

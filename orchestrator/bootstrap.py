@@ -89,7 +89,7 @@ class Container:
         """The workers' queues, as they are in Redis."""
         from orchestrator.adapters.queue_lag import RedisQueues
 
-        return RedisQueues(self.client)
+        return RedisQueues(self.client, list(self.settings.kinds.by_name))
 
     @cached_property
     def changes(self) -> RedisChanges:

@@ -64,13 +64,21 @@ def spawn_queue(kind: str, *, urgent: bool) -> Queue:
 
 def consumed(kinds: Sequence[str], host: str) -> list[Queue]:
     """What the worker on this host's machine consumes, in the order in which it looks: users before the pool."""
+    return [*_shared(kinds), host_queue(host)]
+
+
+def shared_names(kinds: Sequence[str]) -> list[str]:
+    """The names of all queues that several workers may consume."""
+    return [queue.name for queue in _shared(kinds)]
+
+
+def _shared(kinds: Sequence[str]) -> list[Queue]:
     return [
         shared_queue(URGENT_QUEUE),
         *(spawn_queue(kind, urgent=True) for kind in kinds),
         shared_queue(POOL_QUEUE),
         *(spawn_queue(kind, urgent=False) for kind in kinds),
         shared_queue(MAINTENANCE_QUEUE),
-        host_queue(host),
     ]
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from contract import keys
-from orchestrator.adapters.celery_queue import MAINTENANCE_QUEUE, QUEUED_AT, REFILL_QUEUE, SPAWN_QUEUE
+from orchestrator.adapters.celery_queue import QUEUED_AT, shared_names
 from orchestrator.adapters.redis_client import Client, again
 from orchestrator.domain.voice import QueueLag
 
-QUEUES = (SPAWN_QUEUE, REFILL_QUEUE, MAINTENANCE_QUEUE)
 WAITING = "waiting"
 """Users' sessions for which there is no capacity: not a queue of messages yet."""
 
@@ -19,11 +18,12 @@ WAITING = "waiting"
 class RedisQueues:
     """Looks at the queues; changes nothing."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, kinds: Sequence[str]) -> None:
         self._client = client
+        self._queues = shared_names(kinds)
 
     async def lags(self) -> list[QueueLag]:
-        """Every queue that all workers share, and the sessions that wait for capacity.
+        """Every queue that workers share, and the sessions that wait for capacity.
 
         Raises:
             StoreUnavailableError: Redis does not answer.
@@ -32,7 +32,7 @@ class RedisQueues:
         async def read() -> Sequence[Any]:
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.time()
-                for queue in QUEUES:
+                for queue in self._queues:
                     pipe.llen(queue)
                     pipe.lindex(queue, -1)  # kombu puts at the head and takes from the tail
                 pipe.zcard(keys.POOL_WAITING)
@@ -41,7 +41,7 @@ class RedisQueues:
 
         (seconds, micros), *rows = await again(read)
         now = seconds + micros / 1e6
-        found = [QueueLag(queue, rows[2 * at], _age_s(rows[2 * at + 1], now)) for at, queue in enumerate(QUEUES)]
+        found = [QueueLag(queue, rows[2 * at], _age_s(rows[2 * at + 1], now)) for at, queue in enumerate(self._queues)]
         since = float(rows[-1][0][1]) if rows[-1] else now
         return [*found, QueueLag(WAITING, rows[-2], max(0.0, now - since))]
 
