@@ -29,7 +29,7 @@ from orchestrator.cli.retire import retire_host
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
-READY_S = 60.0
+READY_S = 120.0
 NEVER_READY = "its zygote is failed"
 """What readiness says of an agent that cannot be imported: waiting does not mend it."""
 POLL_S = 0.2
