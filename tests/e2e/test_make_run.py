@@ -19,7 +19,7 @@ import pytest
 from tests.support.servers import free_port, livekit_binary, wait_until
 
 TOP = Path(__file__).parents[2]
-READY_S = 75.0
+READY_S = 130.0
 END_S = 60.0
 
 
