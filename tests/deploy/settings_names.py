@@ -19,13 +19,9 @@ OF_OPENTELEMETRY = frozenset({
 """Read by OpenTelemetry's own library."""
 
 
-OF_KINDS = frozenset({"AGENTS_FILE", "AGENT_FILTER"})
-"""Which kinds of agents there are, and which of them a host serves."""
-
-
 def known_variables() -> frozenset[str]:
     """Every name that a program of Greenroom reads; any other one in a platform's file has no effect."""
-    return frozenset({*_names_of(Settings), *_names_of(AgentSettings)}) | OF_COMMANDS | OF_KINDS | OF_OPENTELEMETRY
+    return frozenset({*_names_of(Settings), *_names_of(AgentSettings)}) | OF_COMMANDS | OF_OPENTELEMETRY
 
 
 def _names_of(settings: type[BaseSettings]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def main() -> None:
     started = time.monotonic()
     seconds = provide_base()
     note("base", "was there" if seconds is None else f"made in {seconds:.0f} s")
-    images = [build("Dockerfile.orchestrator", "localhost/greenroom")]
+    images = [build("Dockerfile.orchestrator", "localhost/greenroom-orchestrator")]
     images.append(build("Dockerfile.frontend", "localhost/greenroom-frontend"))
     if "--twice" in sys.argv:
         for image in images:
