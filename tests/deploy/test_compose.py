@@ -102,6 +102,7 @@ def test_livekit_tells_the_api_by_its_own_port_and_path(file: ComposeFile) -> No
     config = yaml.safe_load(services["livekit"]["environment"]["LIVEKIT_CONFIG"])
     [url] = config["webhook"]["urls"]
     assert urlsplit(url).path in ROUTES
+    assert urlsplit(url).hostname in {name for name, _ in file.of_ours(GIVEN)}
     assert urlsplit(url).port == 8080
     [key, secret] = services["livekit"]["environment"]["LIVEKIT_KEYS"].split(": ")
     assert key == config["webhook"]["api_key"]

@@ -103,6 +103,7 @@ def build(dockerfile: str, name: str) -> Image:
     with _secrets() as secrets:
         options = ["--isolation", "chroot", "--pull-never", "--no-cache", "--format", "docker", "--timestamp", "0"]
         run(argv("build", *options, *secrets, "--file", str(TREE / dockerfile), "--tag", name, str(TREE)))
+    buildah("rmi", "--prune", timeout_s=300)  # what had this name before
     about = json.loads(buildah("inspect", "--type", "image", name))
     layers = tuple(about["Docker"]["rootfs"]["diff_ids"])
     return Image(name, about["Docker"]["config"], layers, time.monotonic() - started)

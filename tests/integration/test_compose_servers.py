@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any
 
 import pytest
 import redis
 import yaml
-from livekit import api, rtc
+from livekit import api
 
-from tests.deploy.compose import ComposeFile
+from tests.deploy.compose import TREE, ComposeFile
 from tests.support import netns
 from tests.support.servers import Place, Program, free_port, livekit_binary, running, wait_until
 
@@ -26,7 +25,7 @@ PASSWORD = "a-password-of-some-length"
 KEY, SECRET = "greenroomtest", "a-secret-for-tests-of-32-chars-or-more"
 GIVEN = {"REDIS_PASSWORD": PASSWORD, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
 ROOM = "compose"
-AGENT = """
+PARTICIPANT = """
 import asyncio, sys
 from livekit import rtc
 
@@ -35,13 +34,17 @@ async def main():
     room.on("data_received", lambda packet: heard.set())
     await room.connect(sys.argv[1], sys.argv[2])
     print("joined", flush=True)
+    if sys.argv[3] == "speaks":
+        await room.local_participant.publish_data(b"hello", reliable=True)
     await heard.wait()
-    await room.local_participant.publish_data(b"heard", reliable=True)
-    await asyncio.sleep(60)
+    print("heard", flush=True)
+    await room.local_participant.publish_data(b"hello to you", reliable=True)
+    sys.stdin.read()
+    await room.disconnect()
 
 asyncio.run(main())
 """
-"""Beside LiveKit, as agents are: joins, and answers what it hears."""
+"""Joins, listens, and answers once; the one that speaks begins. Stays until its standard input is closed."""
 
 
 # --- Redis ---------------------------------------------------------------------------------------------------
@@ -96,45 +99,6 @@ def test_redis_in_production_wants_the_password_and_shows_it_to_nobody(tmp_path:
 # --- LiveKit -------------------------------------------------------------------------------------------------
 
 
-class Forward(asyncio.DatagramProtocol):
-    """A published UDP port, as Docker's own proxy does it: each caller has a socket of its own to the container."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._ways: dict[Any, asyncio.DatagramTransport] = {}
-        self.transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        asyncio.get_running_loop().create_task(self._pass_on(data, addr))
-
-    async def _pass_on(self, data: bytes, addr: Any) -> None:
-        if addr not in self._ways:
-            loop = asyncio.get_running_loop()
-            way, _ = await loop.create_datagram_endpoint(lambda: Back(self, addr), remote_addr=self._target)
-            self._ways[addr] = way
-        self._ways[addr].sendto(data)
-
-    def close(self) -> None:
-        for way in (self.transport, *self._ways.values()):
-            if way is not None:
-                way.close()
-
-
-class Back(asyncio.DatagramProtocol):
-    """The container's answers to one caller."""
-
-    def __init__(self, forward: Forward, addr: Any) -> None:
-        self._forward = forward
-        self._addr = addr
-
-    def datagram_received(self, data: bytes, _: Any) -> None:
-        if self._forward.transport is not None:
-            self._forward.transport.sendto(data, self._addr)
-
-
 def _token(identity: str) -> str:
     grants = api.VideoGrants(room_join=True, room=ROOM)
     return api.AccessToken(KEY, SECRET).with_identity(identity).with_grants(grants).to_jwt()
@@ -148,36 +112,50 @@ def _livekit(config: Mapping[str, Any], keys: str, folder: Path, place: Place) -
 
 
 @contextlib.contextmanager
-def _agent(url: str, place: Place) -> Iterator[subprocess.Popen[str]]:
-    argv = [*place.enter, sys.executable, "-c", AGENT, url, _token("agent")]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+def _program(place: Place, *words: str) -> Iterator[IO[str]]:
+    """A Python program somewhere; yields what it prints."""
+    argv = [*place.enter, sys.executable, *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=TREE) as process:
+        assert process.stdout is not None
         try:
-            yield process
+            yield process.stdout
         finally:
             process.terminate()
 
 
-async def test_on_a_laptop_browser_and_agent_both_reach_livekit_at_127_0_0_1(tmp_path: Path) -> None:
-    """LiveKit and agents in one container's network, the browser outside of it, behind published ports."""
+def _participant(place: Place, url: str, *, speaks: bool) -> contextlib.AbstractContextManager[IO[str]]:
+    identity = "browser" if speaks else "agent"
+    return _program(place, "-c", PARTICIPANT, url, _token(identity), "speaks" if speaks else "listens")
+
+
+async def _says(lines: IO[str], line: str) -> None:
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(lines.readline) == f"{line}\n"
+
+
+async def test_on_a_laptop_the_browser_and_the_agent_both_reach_livekit(tmp_path: Path) -> None:
+    """LiveKit, the agent and the laptop, each in a network of its own. The laptop knows 127.0.0.1 alone."""
     service = LAPTOP.services(GIVEN)["livekit"]
     config = yaml.safe_load(service["environment"]["LIVEKIT_CONFIG"])
-    config["port"], config["rtc"]["tcp_port"], udp = free_port(), free_port(), free_port()
-    config["rtc"]["udp_port"] = udp
-    with netns.network(1) as network:
-        [inside] = network.machines
-        with _livekit(config, service["environment"]["LIVEKIT_KEYS"], tmp_path, inside):
-            outside_url = f"http://{inside.address}:{config['port']}"
-            await _room_is_made(outside_url)
-            with _agent(f"ws://127.0.0.1:{config['port']}", inside) as agent:
-                assert agent.stdout is not None
-                assert await asyncio.to_thread(agent.stdout.readline) == "joined\n"
-                _, forward = await asyncio.get_running_loop().create_datagram_endpoint(
-                    lambda: Forward((inside.address, udp)), local_addr=("127.0.0.1", udp)
-                )
-                try:
-                    assert await _answer_to(outside_url.replace("http", "ws"), "browser") == b"heard"
-                finally:
-                    forward.close()
+    config["port"], config["rtc"]["tcp_port"], config["rtc"]["udp_port"] = free_port(), free_port(), free_port()
+    port = config["port"]
+    published = [f"{port}/tcp", f"{config['rtc']['tcp_port']}/tcp", f"{config['rtc']['udp_port']}/udp"]
+    with netns.network(3) as network, contextlib.ExitStack() as stack:
+        livekit, agents, laptop = network.machines
+        stack.enter_context(_livekit(config, service["environment"]["LIVEKIT_KEYS"], tmp_path, livekit))
+        await _room_is_made(f"http://{livekit.address}:{port}")
+        netns.ip("-n", laptop.enter[-1], "route", "add", "blackhole", f"{livekit.address}/32")
+        for place, here, there in ((network.hub, network.hub.address, livekit), (laptop, "127.0.0.1", network.hub)):
+            words = ("-m", "tests.support.relay", here, there.address, *published)
+            await _says(stack.enter_context(_program(place, *words)), "ready")
+
+        agent = stack.enter_context(_participant(agents, f"ws://{livekit.address}:{port}", speaks=False))
+        await _says(agent, "joined")
+        browser = stack.enter_context(_participant(laptop, f"ws://127.0.0.1:{port}", speaks=True))
+        await _says(browser, "joined")
+        await _says(agent, "heard")
+        await _says(browser, "heard")
 
 
 async def _room_is_made(url: str) -> None:
@@ -188,16 +166,3 @@ async def _room_is_made(url: str) -> None:
                 await livekit.room.create_room(api.CreateRoomRequest(name=ROOM))
                 return
             await asyncio.sleep(0.1)
-
-
-async def _answer_to(url: str, identity: str) -> bytes:
-    """Join, say something, and wait for what is answered."""
-    room = rtc.Room()
-    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    room.on("data_received", lambda packet: heard.done() or heard.set_result(packet.data))
-    await room.connect(url, _token(identity))
-    try:
-        await room.local_participant.publish_data(b"hello", reliable=True)
-        return await asyncio.wait_for(heard, 20)
-    finally:
-        await room.disconnect()
