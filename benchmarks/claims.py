@@ -6,8 +6,11 @@ What ``tests/integration/test_claims_under_faults.py`` does, five times as long.
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from pathlib import Path
+
+import structlog
 
 from benchmarks.report import Report
 from contract.states import SessionState
@@ -21,6 +24,8 @@ CLAIMS = 100_000
 
 def main() -> None:
     """All of them on one Redis."""
+    # Each session that the lease ends is told of.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder, running(RedisServer.create(Path(folder))) as server:
         assert isinstance(server, RedisServer)
         found, never_ended = asyncio.run(_measure(server))
