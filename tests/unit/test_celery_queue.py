@@ -12,13 +12,13 @@ from contract import tracing
 from orchestrator.adapters import celery_queue as q
 from tests.support.otlp import collector
 
-QUEUED = {"spawn": q.SPAWN_QUEUE, "refill": q.REFILL_QUEUE}
+QUEUED = (q.SPAWN_QUEUE, q.POOL_QUEUE)
 
 
 @pytest.fixture
 def app() -> Celery:
     app = Celery("tests", broker="memory://", set_as_current=False)
-    app.conf.task_queues = [q.shared_queue(name) for name in QUEUED.values()]
+    app.conf.task_queues = [q.shared_queue(name) for name in QUEUED]
     app.conf.task_default_exchange = ""
     return app
 
@@ -33,7 +33,7 @@ def taken(app: Celery, queue: str) -> dict[str, Any]:
 async def test_when_it_was_queued(app: Celery) -> None:
     before = time.time()
     await q.CeleryQueue(app).refill()
-    headers = taken(app, q.REFILL_QUEUE)
+    headers = taken(app, q.POOL_QUEUE)
     assert before <= headers[q.QUEUED_AT] <= time.time()
     assert "traceparent" not in headers
 

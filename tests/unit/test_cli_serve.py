@@ -58,8 +58,8 @@ def test_with_every_program_the_file_is_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("api", ["uvicorn", "--host", "::", "--port", "8080"]),
-        ("worker", ["celery", "worker", "spawn,refill,maintenance,host.h1"]),
+        ("api", ["-m", "orchestrator.api"]),
+        ("worker", ["celery", "orchestrator.tasks:app", "worker"]),
         ("beat", ["celery", "beat"]),
     ],
 )
