@@ -96,7 +96,7 @@ def test_one_program_takes_the_place_of_the_process(environ: dict[str, str], tmp
             return False
 
         wait_until(answers, timeout_s=60, what="the API answers")
-        assert "uvicorn" in " ".join(psutil.Process(process.pid).cmdline())
+        assert "orchestrator.api" in " ".join(psutil.Process(process.pid).cmdline())
         assert _is_healthy(environ, tmp_path)
         process.terminate()
         process.wait(END_S)
