@@ -205,7 +205,9 @@ async def over(backend: Backend) -> RolloutRecord:
     return await eventually(look, timeout_s=90, what="the rollout is over")
 
 
-async def test_each_host_serves_what_its_filter_names(file: Path, stack: Stack) -> None:
+@pytest.fixture
+def two_hosts(file: Path, stack: Stack) -> Iterator[tuple[Stack, Stack]]:
+    """One that serves the default kind alone, and one that serves the other."""
     file.write_text(SUPPORT)
     path = stack.settings["PYTHONPATH"]
     own = {"AGENT": "own_kinds:plain", "AGENTS_FILE": str(file), "PYTHONPATH": path, "PREWARM_POOL_SIZE": "1"}
@@ -215,13 +217,18 @@ async def test_each_host_serves_what_its_filter_names(file: Path, stack: Stack) 
         try:
             second.start_worker()
             second.start_host()
-            async with backend_of(first) as backend:
-                await backend.container.queue.refill()
-                by_kind = {kind: await handed(backend, kind) for kind in ("default", "support")}
-                assert {kind: session.host for kind, session in by_kind.items()} == {
-                    "default": first.host_id, "support": "host-of-support",
-                }  # fmt: skip
-                assert second.heartbeat()["kinds"] == "support"
-                assert "spawn not begun" not in first.log("worker") + second.log("worker")
+            yield first, second
         finally:
             second.stop()
+
+
+async def test_each_host_serves_what_its_filter_names(two_hosts: tuple[Stack, Stack]) -> None:
+    first, second = two_hosts
+    async with backend_of(first) as backend:
+        await backend.container.queue.refill()
+        by_kind = {kind: await handed(backend, kind) for kind in ("default", "support")}
+        assert {kind: session.host for kind, session in by_kind.items()} == {
+            "default": first.host_id, "support": "host-of-support",
+        }  # fmt: skip
+        assert second.heartbeat()["kinds"] == "support"
+        assert "spawn not begun" not in first.log("worker") + second.log("worker")
