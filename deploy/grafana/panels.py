@@ -116,7 +116,7 @@ POOL = Board(
         Panel(
             "Queues: the oldest has waited",
             "s",
-            "Users stand in spawn and in waiting.",
+            "Users stand in spawn, spawn.<kind> and waiting.",
             (Query("max by (queue) (greenroom_queue_lag_seconds)", "{{queue}}"),),
         ),
         Panel(

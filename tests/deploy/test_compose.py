@@ -138,8 +138,7 @@ def test_what_is_mounted_is_there(file: ComposeFile) -> None:
     for service in document["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            is_of_observing = source.startswith(("./deploy/prometheus", "./deploy/grafana"))
-            assert source in document["volumes"] or is_of_observing or (TREE / source).exists(), volume
+            assert source in document["volumes"] or (TREE / source).exists(), volume
 
 
 # --- a laptop ------------------------------------------------------------------------------------------------
