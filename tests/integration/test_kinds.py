@@ -50,7 +50,7 @@ def stack(file: Path) -> Iterator[Stack]:
     path = os.pathsep.join(filter(None, [str(file.parent), os.environ.get("PYTHONPATH")]))
     own = {
         "AGENT": "own_kinds:plain", "AGENTS_FILE": str(file), "PYTHONPATH": path, "PREWARM_POOL_SIZE": "1",
-        "MAX_BOTS": "12", "SPAWN_BREAKER_FAILURES": "2", "SPAWN_BREAKER_MAX_OPEN_S": "2",
+        "POOL_CAP": "0", "MAX_BOTS": "12", "SPAWN_BREAKER_FAILURES": "2", "SPAWN_BREAKER_MAX_OPEN_S": "2",
     }  # fmt: skip
     with running_stack_of(own) as stack:
         stack.start_beat()
@@ -210,7 +210,13 @@ def two_hosts(file: Path, stack: Stack) -> Iterator[tuple[Stack, Stack]]:
     """One that serves the default kind alone, and one that serves the other."""
     file.write_text(SUPPORT)
     path = stack.settings["PYTHONPATH"]
-    own = {"AGENT": "own_kinds:plain", "AGENTS_FILE": str(file), "PYTHONPATH": path, "PREWARM_POOL_SIZE": "1"}
+    own = {
+        "AGENT": "own_kinds:plain",
+        "AGENTS_FILE": str(file),
+        "PYTHONPATH": path,
+        "PREWARM_POOL_SIZE": "1",
+        "POOL_CAP": "0",
+    }
     with running_stack(worker=True, AGENT_FILTER="default", **own) as first:  # type: ignore[arg-type]
         second = first.beside("host-of-support")
         second.settings["AGENT_FILTER"] = "support"
