@@ -19,6 +19,7 @@ from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer
 from tests.support.system import System, running_system
 
 TOP = Path(__file__).parents[1]
+FOLLOW_AGAIN_S = 0.1
 
 
 @contextlib.asynccontextmanager
@@ -88,13 +89,19 @@ class Greenroom:
         return found
 
     async def _started(self, session_id: str) -> None:
-        """Follow its events until it is ready."""
+        """Wait until it is ready, by its events; where these end before, they are followed anew."""
+        while (status := await self._status_after(session_id)) == "starting":
+            await asyncio.sleep(FOLLOW_AGAIN_S)
+        if status not in ("ready", "active"):
+            raise RuntimeError(f"{session_id} is {status}")
+
+    async def _status_after(self, session_id: str) -> str:
+        status = "starting"
         async with self._http.get(f"/api/session/{session_id}/events") as events:
             async for line in events.content:
                 if line.startswith(b"data:") and (status := json.loads(line[5:])["status"]) != "starting":
                     break
-        if status not in ("ready", "active"):
-            raise RuntimeError(f"{session_id} is {status}")
+        return status
 
     async def _delete(self, room: str) -> None:
         async with self._http.delete(f"/api/session/{room}") as answer:
