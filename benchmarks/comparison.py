@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import RESULTS, percentile
+from benchmarks.report import RESULTS, percentile, write_result
 from benchmarks.targets import FASTER, GREENROOM, HELD_RATE, START_P99_MS, WORKER
 
 BURSTS = (1, 10, 30)
@@ -72,7 +72,7 @@ def main() -> None:
     document = {"benchmark": "comparison", "command": "python -m benchmarks.comparison"}
     written = [asdict(row) | {"ratio": row.ratio} for row in rows]
     runs = {name: {key: one[key] for key in ("command", "machine", "at")} for name, one in found.items()}
-    (RESULTS / "comparison.json").write_text(json.dumps(document | {"runs": runs, "rows": written}, indent=1) + "\n")
+    write_result("comparison", document | {"runs": runs, "rows": written})
 
 
 def compare(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:

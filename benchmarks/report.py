@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,22 @@ class Report:
             verdict = {True: "held", False: "MISSED", None: ""}[row.get("held")]
             table.add_row(row["what"], f"{row['value']:g} {row['unit']}", limit, verdict)
         Console().print(table)
-        RESULTS.mkdir(exist_ok=True)
         document = {"benchmark": self.name, "command": self.command, "machine": machine(), "at": int(time.time())}
-        (RESULTS / f"{self.name}.json").write_text(
-            json.dumps(document | {"figures": self.rows, "raw": self.raw}, indent=1) + "\n"
-        )
+        write_result(self.name, document | {"figures": self.rows, "raw": self.raw})
+
+
+def write_result(name: str, document: Mapping[str, Any]) -> None:
+    """Keep what one benchmark saw as ``benchmarks/results/<name>.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def print_promises(console: Console, promises: Mapping[str, Sequence[str]]) -> None:
+    """Each promise that a run was held against, and what broke it."""
+    for promise, found in promises.items():
+        console.print(f"{'BROKEN' if found else 'held  '}  {promise}", style="red" if found else "green")
+        for each in found:
+            console.print(f"          {each}", markup=False)
 
 
 def machine() -> dict[str, Any]:

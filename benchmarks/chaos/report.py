@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from typing import Any
@@ -11,19 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.chaos.run import Effect, Outcome
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import machine, print_promises, write_result
 
 
 def publish(outcome: Outcome, command: str) -> None:
     """Print the table and write ``benchmarks/results/chaos.json``."""
     console = Console()
     console.print(_table(outcome, command))
-    for promise, found in outcome.promises.items():
-        console.print(f"{'BROKEN' if found else 'held  '}  {promise}", style="red" if found else "green")
-        for each in found:
-            console.print(f"          {each}", markup=False)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "chaos.json").write_text(json.dumps(_document(outcome, command), indent=1) + "\n")
+    print_promises(console, outcome.promises)
+    write_result("chaos", _document(outcome, command))
 
 
 def _table(outcome: Outcome, command: str) -> Table:

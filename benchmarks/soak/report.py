@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import machine, print_promises, write_result
 from benchmarks.soak.run import Outcome
 from benchmarks.soak.verdict import Judged
 
@@ -20,12 +19,8 @@ def publish(outcome: Outcome, command: str) -> None:
     console = Console()
     console.print(_table(outcome, command))
     console.print(f"users: {outcome.users}; they noticed: {outcome.noticed or 'nothing'}")
-    for promise, found in outcome.promises.items():
-        console.print(f"{'BROKEN' if found else 'held  '}  {promise}", style="red" if found else "green")
-        for each in found:
-            console.print(f"          {each}", markup=False)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.json").write_text(json.dumps(_document(outcome, command), indent=1) + "\n")
+    print_promises(console, outcome.promises)
+    write_result("soak", _document(outcome, command))
 
 
 def _table(outcome: Outcome, command: str) -> Table:
