@@ -19,12 +19,13 @@ from livekit.agents import (
 )
 from livekit.agents.utils import http_context
 
-from agent import traces, voices
+from agent import livekit_fixes, traces, voices
 from agent.usage import Meter
 from agent.voices.phrases import intent_of
 from contract.messages import Assignment, Measured, Turn
 
 logger = logging.getLogger("greenroom.agent")
+livekit_fixes.keep_the_voice()
 
 RESUMED_LINE = "Sorry, we were cut off for a moment. I am back. Please go on."
 """Said by the successor of an agent that died, instead of a greeting."""

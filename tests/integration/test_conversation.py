@@ -135,6 +135,18 @@ async def test_a_short_pause_does_not_end_the_turn(livekit_server: LiveKitServer
         assert len(s.turns) == 3
 
 
+async def test_interrupted_before_anybody_could_hear_it_the_agent_still_speaks(livekit_server: LiveKitServer) -> None:
+    async with scene(livekit_server) as s, user_in(livekit_server, s.name, subscribes=False) as user:
+        await until(lambda: s.room.remote_participants, "the agent sees the user")
+        await s.conversation.greet()
+        await user.write("blue whale")
+        await until(lambda: ("user", "blue whale") in s.said, "the greeting was interrupted")
+        user.subscribe()
+        await until(lambda: ("assistant", "You said: blue whale") in s.said, "an answer")
+        await user.quiet()
+        assert user.heard_s > 0.6
+
+
 async def test_typed_text_is_answered(livekit_server: LiveKitServer) -> None:
     async with scene(livekit_server) as s, user_in(livekit_server, s.name) as user:
         await s.greeted(user)

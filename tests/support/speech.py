@@ -58,10 +58,13 @@ def token(room: str, identity: str, *, agent: bool = False) -> str:
 
 
 @contextlib.asynccontextmanager
-async def joined(server: LiveKitServer, room: str, identity: str, *, agent: bool = False) -> AsyncIterator[rtc.Room]:
+async def joined(
+    server: LiveKitServer, room: str, identity: str, *, agent: bool = False, subscribes: bool = True
+) -> AsyncIterator[rtc.Room]:
     """A connected room; left at the end."""
     connected = rtc.Room()
-    await connected.connect(server.url, token(room, identity, agent=agent))
+    options = rtc.RoomOptions(auto_subscribe=subscribes)
+    await connected.connect(server.url, token(room, identity, agent=agent), options)
     try:
         yield connected
     finally:
@@ -108,6 +111,12 @@ class User:
     async def quiet(self) -> None:
         """Return once the agent's last words have arrived: nothing loud for 300 ms."""
         await until(lambda: all(_loudness(piece) < _LOUD for piece in self.heard[-15:]), "quiet")
+
+    def subscribe(self) -> None:
+        """Begin to hear who is in the room."""
+        for participant in self.room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                publication.set_subscribed(True)
 
     async def write(self, text: str) -> None:
         """Type it into the chat."""
@@ -161,9 +170,11 @@ def _loudness(samples: np.ndarray) -> float:
 
 
 @contextlib.asynccontextmanager
-async def user_in(server: LiveKitServer, room: str, identity: str = "user") -> AsyncIterator[User]:
-    """A user with an open microphone; gone at the end."""
-    async with joined(server, room, identity) as connected:
+async def user_in(
+    server: LiveKitServer, room: str, identity: str = "user", *, subscribes: bool = True
+) -> AsyncIterator[User]:
+    """A user with an open microphone; gone at the end. Hears nothing before ``subscribe`` where told so."""
+    async with joined(server, room, identity, subscribes=subscribes) as connected:
         user = User(connected)
         await user.start()
         try:
