@@ -139,7 +139,8 @@ class AgentProcess:
         return [p for p in self._room.remote_participants.values() if p.kind not in others]
 
     def _on_participant(self, _: rtc.RemoteParticipant) -> None:
-        if self._assignment is not None:
+        # Before that nobody listens to a user who is told to be in a call; ``_converse`` looks when somebody does.
+        if self._conversation is not None:
             self._look_for_users()
 
     def _look_for_users(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
+
 from orchestrator.adapters.livekit_client import loudness
 from tests.support.call import calling, joined
 from tests.support.servers import wait_until
 from tests.support.system import System
 
+pytestmark = pytest.mark.sound
 GREETING = "This is Greenroom's offline demonstration voice. Ask me for the time or a joke."
 SPEECH_RMS = 300
 

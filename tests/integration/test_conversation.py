@@ -21,6 +21,8 @@ from contract.messages import Assignment, Measured, Turn
 from tests.support.servers import LiveKitServer
 from tests.support.speech import User, joined, spoken, until, user_in
 
+pytestmark = pytest.mark.sound
+
 
 @dataclass
 class Scene:
@@ -141,7 +143,7 @@ async def test_interrupted_before_anybody_could_hear_it_the_agent_still_speaks(l
         await s.conversation.greet()
         await user.write("blue whale")
         await until(lambda: ("user", "blue whale") in s.said, "the greeting was interrupted")
-        user.subscribe()
+        await user.subscribe()
         await until(lambda: ("assistant", "You said: blue whale") in s.said, "an answer")
         await user.quiet()
         assert user.heard_s > 0.6

@@ -112,11 +112,15 @@ class User:
         """Return once the agent's last words have arrived: nothing loud for 300 ms."""
         await until(lambda: all(_loudness(piece) < _LOUD for piece in self.heard[-15:]), "quiet")
 
-    def subscribe(self) -> None:
-        """Begin to hear who is in the room."""
-        for participant in self.room.remote_participants.values():
-            for publication in participant.track_publications.values():
-                publication.set_subscribed(True)
+    async def subscribe(self) -> None:
+        """Begin to hear the one agent in the room."""
+        await until(self._publications, "the agent's track is published")
+        for publication in self._publications():
+            publication.set_subscribed(True)
+
+    def _publications(self) -> list[rtc.RemoteTrackPublication]:
+        others = self.room.remote_participants.values()
+        return [publication for other in others for publication in other.track_publications.values()]
 
     async def write(self, text: str) -> None:
         """Type it into the chat."""
