@@ -21,4 +21,4 @@ def keep_the_voice() -> None:
     Speech waits for the subscription on one bare future. Interrupting that speech cancels its task, and with it the
     future (livekit-agents 1.8.9): each later frame is cancelled at once, and the agent is silent for the whole call.
     """
-    _output._ParticipantAudioOutput.capture_frame = _captured_once_heard  # type: ignore[method-assign]
+    _output._ParticipantAudioOutput.capture_frame = _captured_once_heard  # type: ignore[method-assign, assignment]
