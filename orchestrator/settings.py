@@ -38,7 +38,8 @@ SHORTEST_FROZEN_S = 2.0
 
 SECRETS = frozenset({
     "REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS",
-    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "ECS_AGENT_URI",
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "JWT_TENANT_CLAIM",
+    "ECS_AGENT_URI",
 })  # fmt: skip
 """No agent is given these."""
 
@@ -167,6 +168,8 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = None
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
+    jwt_tenant_claim: str | None = None
+    """The claim that names whose customer a token's subject is: ``START_LIMIT_TENANT`` counts all of them together."""
     allowed_origins: CommaList = ()
     allow_client_prompts: bool = False
 
@@ -297,8 +300,12 @@ class Settings(BaseSettings):
             raise ValueError(f"POOL_CAP should be at most MAX_BOTS ({self.max_bots}), not {self.pool_cap}")
         if self.jwt_secret and self.jwt_jwks_url:
             raise ValueError("JWT_SECRET and JWT_JWKS_URL exclude each other: set what callers' tokens are signed by")
-        if (self.jwt_audience or self.jwt_issuer) and not (self.jwt_secret or self.jwt_jwks_url):
-            raise ValueError("JWT_AUDIENCE and JWT_ISSUER need JWT_SECRET or JWT_JWKS_URL: else no token is read")
+        if (self.jwt_audience or self.jwt_issuer or self.jwt_tenant_claim) and not (
+            self.jwt_secret or self.jwt_jwks_url
+        ):
+            raise ValueError(
+                "JWT_AUDIENCE, JWT_ISSUER and JWT_TENANT_CLAIM need JWT_SECRET or JWT_JWKS_URL: else no token is read"
+            )
         if self.heartbeat_s * 2 > self.host_lease_s:
             raise ValueError("HOST_LEASE_S should be at least twice HEARTBEAT_S")
         if self.host_lost_s < self.host_lease_s:

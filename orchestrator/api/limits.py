@@ -57,7 +57,8 @@ class StartLimits:
         owner = digest(f"{caller.name}\0{user_id}".encode())
         counted = [Counted("user", owner, self._user)] if self._user else []
         if caller != ANONYMOUS:
-            counted += [Counted("tenant", digest(caller.name.encode()), self._tenant)] if self._tenant else []
+            tenant = digest((caller.tenant or caller.name).encode())
+            counted += [Counted("tenant", tenant, self._tenant)] if self._tenant else []
         elif self._ip:
             counted.append(Counted("ip", digest(self._network(request).encode()), self._ip))
         return Counting(counted, owner, self._most_sessions)

@@ -27,6 +27,8 @@ class Caller:
     """Stable and without a secret in it; idempotency keys are bound to it."""
     trusted: bool
     """Presented an API key, a JWT or the admin token."""
+    tenant: str = ""
+    """Of all whose starts are counted together; empty for this caller's alone."""
 
 
 ANONYMOUS = Caller("anonymous", trusted=False)
@@ -43,7 +45,7 @@ class Security:
         self._secret = s.jwt_secret and s.jwt_secret.get_secret_value()
         self._jwks = jwt.PyJWKClient(s.jwt_jwks_url, timeout=JWKS_TIMEOUT_S) if s.jwt_jwks_url else None
         self._jwks_lock = asyncio.Lock()
-        self._audience, self._issuer = s.jwt_audience, s.jwt_issuer
+        self._audience, self._issuer, self._tenant_claim = s.jwt_audience, s.jwt_issuer, s.jwt_tenant_claim
         self._open = not (self._api_keys or self._secret or self._jwks)
 
     def is_admin(self, headers: Headers) -> bool:
@@ -100,7 +102,18 @@ class Security:
             raise UnauthorizedError(
                 "This token is not valid: wrong signature, audience, issuer, or expired."
             ) from error
-        return Caller(f"jwt:{claims.get('iss', '')}:{claims.get('sub', '')}", trusted=True)
+        return self._bearer_of(claims)
+
+    def _bearer_of(self, claims: dict[str, Any]) -> Caller:
+        issuer, tenant = claims.get("iss", ""), ""
+        if self._tenant_claim is not None:
+            named = claims.get(self._tenant_claim)
+            if not isinstance(named, str | int) or named == "":
+                raise UnauthorizedError(
+                    f"This token has no claim {self._tenant_claim!r}, which says whose customer it is."
+                )
+            tenant = f"jwt:{issuer}:{self._tenant_claim}:{named}"
+        return Caller(f"jwt:{issuer}:{claims.get('sub', '')}", trusted=True, tenant=tenant)
 
     async def _jwt_key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:

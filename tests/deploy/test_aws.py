@@ -194,7 +194,7 @@ def test_redis_is_reached_by_a_secret(templates: Templates) -> None:
 
 def test_secrets_are_only_referred_to(templates: Templates) -> None:
     keys = {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"}
-    secret = (SECRETS - {"JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER"}) | keys
+    secret = (SECRETS - {"JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "JWT_TENANT_CLAIM"}) | keys
     for container in templates.containers().values():
         assert not secret & {each["Name"] for each in container["Environment"]}
         for each in container["Secrets"]:

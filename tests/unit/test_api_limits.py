@@ -115,6 +115,21 @@ async def test_each_caller_has_a_rate_of_its_own_and_so_has_each_of_its_users() 
         assert await _statuses(api, "a", "b", "c", "d", headers=ADMIN) == [202] * 3 + [429]
 
 
+async def test_tokens_of_one_tenant_count_together() -> None:
+    def bearer(**claims: object) -> dict[str, str]:
+        return {"Authorization": f"Bearer {jwt.encode({'exp': 9e9, **claims}, SECRET, algorithm='HS256')}"}
+
+    async with api_under_test(jwt_secret=SECRET, jwt_tenant_claim="org", start_limit_tenant=THREE) as api:
+        assert await _statuses(api, "a", "b", headers=bearer(sub="ada", org="zoo")) == [202, 202]
+        assert await _statuses(api, "a", "b", headers=bearer(sub="ben", org="zoo")) == [202, 429]
+        assert await _statuses(api, "a", headers=bearer(sub="ada", org="farm")) == [202]
+        assert await _statuses(api, "a", headers=bearer(sub="ada", org="zoo", iss="another")) == [202]
+        for without in ({}, {"org": ""}, {"org": ["zoo"]}):
+            answer = await api.start(headers=bearer(sub="ada", **without))
+            assert answer.status_code == 401
+            assert "'org'" in answer.json()["detail"]
+
+
 async def test_the_same_request_again_does_not_count(api: ApiUnderTest) -> None:
     await api.warm()
     for key in ("warm", "cold"):

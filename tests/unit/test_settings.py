@@ -276,6 +276,7 @@ def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"JWT_SECRET": "s" * 32, "JWT_JWKS_URL": "https://issuer.example/jwks"}, "exclude each other"),
         ({"JWT_AUDIENCE": "greenroom"}, "need JWT_SECRET or JWT_JWKS_URL"),
         ({"JWT_ISSUER": "us"}, "need JWT_SECRET or JWT_JWKS_URL"),
+        ({"JWT_TENANT_CLAIM": "org"}, "need JWT_SECRET or JWT_JWKS_URL"),
     ],
 )
 def test_settings_of_tokens_that_would_not_do_what_they_say(
