@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,15 +14,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestrator.adapters.redis_client import connect
+from orchestrator.adapters.redis_hosts import RedisHosts
+from tests.support.api import acknowledging_host, api_under_test
 from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, RedisServer, free_port, missing, wait_until
 
 
 @contextlib.contextmanager
-def _serving(redis: RedisServer, bind: str) -> Iterator[int]:
+def _serving(redis: RedisServer, bind: str, **settings: str) -> Iterator[int]:
     """The program, listening there; yields its port."""
     port = free_port()
     own = {"REDIS_URL": redis.url, "LIVEKIT_API_KEY": LIVEKIT_KEY, "LIVEKIT_API_SECRET": LIVEKIT_SECRET}
-    environment = {"PATH": os.environ["PATH"], **own, "BIND": bind, "PORT": str(port)}
+    environment = {"PATH": os.environ["PATH"], **own, **settings, "BIND": bind, "PORT": str(port)}
     argv = [sys.executable, "-m", "orchestrator.api"]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -49,3 +53,44 @@ def test_bound_to_one_address_it_answers_there_alone(redis_server: RedisServer) 
     with _serving(redis_server, "127.0.0.1") as port:
         wait_until(lambda: _alive(f"http://127.0.0.1:{port}"), what="it answers")
         assert not _alive(f"http://127.0.0.2:{port}")
+
+
+async def test_two_beside_each_other_are_one(redis_server: RedisServer) -> None:
+    """On one Redis: each agent is handed out once, a request's key counts at both, each knows the other's sessions."""
+    client = connect(redis_server.url)
+    await client.flushall()
+    no_limits = {"START_LIMIT_IP": "0", "START_LIMIT_USER": "0"}
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(api_under_test(client=client, hosts=RedisHosts))
+        apis = []
+        for _ in range(2):
+            port = stack.enter_context(_serving(redis_server, "127.0.0.1", **no_limits))
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda url=url: _alive(url), what="it answers")  # type: ignore[misc]
+            apis.append(await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20)))
+        waiting = await pool.warm(20)
+        await stack.enter_async_context(acknowledging_host(pool.container.hosts))
+
+        answers = await asyncio.gather(
+            *(apis[n % 2].post("/api/session/start", json={"userId": f"u{n}"}) for n in range(30))
+        )
+        handed = [answer.json()["sessionId"] for answer in answers if answer.status_code == 200]
+        queued = [answer.json() for answer in answers if answer.status_code == 202]
+        assert sorted(handed) == sorted(waiting), "each agent once"
+        assert len({session["sessionId"] for session in queued}) == 10
+        assert sorted(session["queuePosition"] for session in queued) == list(range(1, 11)), "one queue"
+
+        again = await asyncio.gather(
+            *(api.post("/api/session/start", json={"userId": "k"}, headers={"Idempotency-Key": "k"}) for api in apis)
+        )
+        assert len({answer.json()["sessionId"] for answer in again}) == 1
+
+        session_id = queued[0]["sessionId"]
+        first, second = apis
+        seen = await second.get(f"/api/session/{session_id}")
+        assert seen.json() == (await first.get(f"/api/session/{session_id}")).json()
+        async with second.stream("GET", f"/api/session/{session_id}/events") as events:
+            lines = events.aiter_lines()
+            await anext(line async for line in lines if line.startswith("data:"))
+            assert (await first.delete(f"/api/session/{session_id}")).status_code == 200
+            await anext(line async for line in lines if '"ended"' in line)
