@@ -18,6 +18,7 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 LOAD_BEFORE = os.getloadavg()[0]
 """When this was imported: what others did on the machine before anything was measured."""
+TIMES_BEFORE = psutil.cpu_times()
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Report:
 
     def publish(self) -> None:
         """Print the table and write the JSON beside it."""
-        table = Table(title=f"{self.name} ({self.command}), load before {LOAD_BEFORE:.1f}")
+        table = Table(
+            title=f"{self.name} ({self.command}), load before {LOAD_BEFORE:.1f}, stolen {_stolen_percent()} %"
+        )
         for column in ("what", "value", "limit", ""):
             table.add_column(column, justify="right" if column in {"value", "limit"} else "left")
         for row in self.rows:
@@ -75,7 +78,15 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
         "load_before": round(LOAD_BEFORE, 2),
+        "stolen_percent": _stolen_percent(),
     }
+
+
+def _stolen_percent() -> float:
+    """Of the processors' time since the import: what the hypervisor gave to other machines (proc(5), steal)."""
+    spent = [now - before for now, before in zip(psutil.cpu_times(), TIMES_BEFORE, strict=True)]
+    stolen = getattr(psutil.cpu_times(), "steal", 0.0) - getattr(TIMES_BEFORE, "steal", 0.0)
+    return round(100 * stolen / max(sum(spent), 1e-9), 1)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
