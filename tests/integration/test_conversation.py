@@ -149,6 +149,16 @@ async def test_interrupted_before_anybody_could_hear_it_the_agent_still_speaks(l
         assert user.heard_s > 0.6
 
 
+async def test_one_who_subscribes_to_no_sound_is_answered_in_writing(livekit_server: LiveKitServer) -> None:
+    async with scene(livekit_server) as s, user_in(livekit_server, s.name, subscribes=False) as user:
+        await until(lambda: s.room.remote_participants, "the agent sees the user")
+        await s.conversation.greet()
+        await until(lambda: s.turns, "the greeting is over")
+        await user.write("blue whale")
+        await until(lambda: ("assistant", "You said: blue whale") in s.said, "an answer")
+        assert user.heard == []
+
+
 async def test_typed_text_is_answered(livekit_server: LiveKitServer) -> None:
     async with scene(livekit_server) as s, user_in(livekit_server, s.name) as user:
         await s.greeted(user)
