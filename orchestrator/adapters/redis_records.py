@@ -17,7 +17,7 @@ from contract.states import SessionState
 from orchestrator.domain.demand import Measured
 from orchestrator.domain.errors import AgentsUnavailableError, IdempotencyConflictError, InvalidRequestError
 from orchestrator.domain.limits import Quota, RateLimitedError
-from orchestrator.domain.pool import KindSnapshot, PoolSnapshot, SpawnUnderWay, Waiting
+from orchestrator.domain.pool import Joining, KindSnapshot, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
     SPAWN_BOUNDS_S,
     AgentRecord,
@@ -222,7 +222,7 @@ def kind_counts_of(row: Sequence[Any], default_target: int, spawns_s: Sequence[f
 
 def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
     """What ``snapshot`` says."""
-    owned, spawning, waiting, kinds = reply
+    owned, spawning, waiting, kinds, (joining, cores, lacking_since) = reply
     return PoolSnapshot(
         kinds={kind: _kind_snapshot(row) for kind, *row in chunks(kinds, 7)},
         owned=owned,
@@ -231,6 +231,7 @@ def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
             for i, at, warm, tries, replaces, kind in chunks(spawning, 6)
         ),
         waiting=tuple(Waiting(i, float(since), float(seen), kind) for i, since, seen, kind in chunks(waiting, 4)),
+        joining=Joining(joining, cores, float(lacking_since) if lacking_since else None),
     )
 
 

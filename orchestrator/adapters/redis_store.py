@@ -39,7 +39,7 @@ from orchestrator.domain.errors import (
     InvalidRequestError,
     SessionNotFoundError,
 )
-from orchestrator.domain.pool import AgedPool, Aging, PoolSnapshot
+from orchestrator.domain.pool import YIELD_S, AgedPool, Aging, PoolSnapshot
 from orchestrator.records import (
     NO_MORE,
     AgentIdentity,
@@ -399,7 +399,8 @@ class RedisStore:
 
     async def snapshot(self, more: Collection[str] = ()) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        return snapshot_of(await self._scripts.again("snapshot", [keys.HOSTS], [DEFAULT_KIND, *more]))
+        arguments = [YIELD_S, DEFAULT_KIND, *more]
+        return snapshot_of(await self._scripts.again("snapshot", [keys.HOSTS, keys.STATS_VACANCIES], arguments))
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:
         """See ``ports.SessionStore``."""

@@ -9,7 +9,8 @@ in which their effects arrive:
 * never more than ``spawn_concurrency`` spawns under way, and users who wait come before the pool;
 * a user whose kind is held up (its breaker is open, it has its most, no host serves it) holds up nobody else;
 * ready + starting never exceeds a kind's target, so two refills at once do not over-spawn;
-* no more is begun than a kind's spawn breaker lets, and the one try that it lets may exceed the target.
+* no more is begun than a kind's spawn breaker lets, and the one try that it lets may exceed the target;
+* the pool grows a moment later where users who were just handed an agent would share the processors with that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from enum import Enum
 
 from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
+
+YIELD_S = 1.5
+"""So long, at most, the pool waits for users to join, and so long a user may take to be waited for."""
+LOOK_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,22 @@ class KindSnapshot:
 
 
 @dataclass(frozen=True)
+class Joining:
+    """Users who were handed an agent within ``YIELD_S`` and are not in its room yet."""
+
+    users: int = 0
+    cores: int = 0
+    """Processors of all living hosts; 0: not known."""
+    lacking_since: float | None = None
+    """Since when the pool lacks what it lacks longest."""
+
+    def go_first(self, now: float) -> bool:
+        """Whether the pool's own spawns wait for them: joining takes half a core each, and a spawn as much."""
+        busy = self.users > 0 and self.users * 2 >= self.cores > 0
+        return busy and self.lacking_since is not None and now - self.lacking_since < YIELD_S
+
+
+@dataclass(frozen=True)
 class PoolSnapshot:
     """The pools at one moment, read atomically."""
 
@@ -80,6 +101,7 @@ class PoolSnapshot:
     """Agents that belong to a user, were taken out of the pool and are ending, or are of another kind."""
     spawning: tuple[SpawnUnderWay, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    joining: Joining = Joining()
 
     @property
     def ready(self) -> int:
@@ -165,7 +187,12 @@ class Retire:
     kind: str = DEFAULT_KIND
 
 
-Action = SpawnWarm | Dispatch | Respawn | GiveUp | Abandon | Retire
+@dataclass(frozen=True)
+class LookAgain:
+    """Plan again in ``LOOK_AGAIN_S``: the pool lacks agents, and users who join go first."""
+
+
+Action = SpawnWarm | Dispatch | Respawn | GiveUp | Abandon | Retire | LookAgain
 
 
 class _Lack(Enum):
@@ -232,7 +259,10 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
         return actions  # a user waits for what any agent for the pool would take
     held = {each for kind, lack in lacking for each in room.among(kind, lack)}
     growing = [kind for kind, state in snapshot.kinds.items() if state.is_open and kind not in held]
-    return actions + _grow(snapshot, policy, room, growing)
+    grown = _grow(snapshot, policy, room, growing)
+    if grown and snapshot.joining.go_first(now):
+        return [*actions, LookAgain()]
+    return actions + grown
 
 
 def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:

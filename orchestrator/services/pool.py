@@ -161,20 +161,29 @@ class KeepPool:
                 if await self._store.dispatch(session_id, self._limits, kind):
                     await self._queue.spawn(session_id, urgent=True, kind=kind)
             case pool.Respawn(session_id, kind):
-                if not await self._store.respawn(session_id, self._limits.spawn_deadline_s):
-                    return
-                await self._queue.spawn(session_id, urgent=True, kind=kind)
-                log.warning("spawn came to no end; queued again", session_id=session_id)
+                await self._respawn(session_id, kind)
             case pool.GiveUp():
                 await self._give_up(action)
             case pool.Abandon(session_id):
                 why = "its caller went away"
                 await self._store.finish(session_id, SessionState.ENDED, why, only_from=[SessionState.STARTING])
+            case pool.LookAgain():
+                await self._look_again()
             case pool.Retire(count, kind):
                 # Another refill may have seen the same pool: together they retire no more than one would.
                 leaving = snapshot.kinds[kind].ready - count
                 retired = await self._store.retire(count, "the pool is smaller now", leaving=leaving, kind=kind)
                 log.info("retired", count=len(retired), kind=kind)
+
+    async def _respawn(self, session_id: str, kind: str) -> None:
+        if await self._store.respawn(session_id, self._limits.spawn_deadline_s):
+            await self._queue.spawn(session_id, urgent=True, kind=kind)
+            log.warning("spawn came to no end; queued again", session_id=session_id)
+
+    async def _look_again(self) -> None:
+        """Unless a refill is on its way."""
+        if await self._store.refill_due():
+            await self._queue.refill(delay_s=pool.LOOK_AGAIN_S)
 
     async def _warm(self, kind: str, most: int, *, is_try: bool) -> None:
         session_id = f"prewarm_{secrets.token_hex(16)}"

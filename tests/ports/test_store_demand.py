@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from contract import keys
+from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.demand import slot_of
 from orchestrator.domain.errors import AtCapacityError
+from orchestrator.domain.pool import YIELD_S, Joining
 from orchestrator.records import NoneReady
 from tests.support.records import LIMITS, beat, claimed, cold_id, start_request, warm
 
@@ -79,3 +81,20 @@ async def test_a_resize_stands_at_once(store: RedisStore, client: Client) -> Non
     assert await client.get(keys.POOL_AIM) == "7"
     await store.set_target(4, 3)
     assert await client.get(keys.POOL_AIM) is None
+
+
+async def test_a_snapshot_says_who_is_about_to_join(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
+    assert (await store.snapshot()).joining == Joining()
+    await beat(hosts, cpus=4)
+    await beat(hosts, "h2", cpus=2)
+    await warm(store, 1, 2, 3)
+    before = await store.now()
+    first, second = await claimed(store, "a"), await claimed(store, "b")
+    joining = (await store.snapshot()).joining
+    assert (joining.users, joining.cores) == (2, 6)
+    assert joining.lacking_since == pytest.approx(before, abs=1.0)
+    await store.mark_active(first.session_id)
+    await client.zadd(keys.sessions_in(SessionState.ASSIGNED), {second.session_id: before - YIELD_S})
+    await client.hset(keys.host("h2"), "cpus", "1e999")
+    joining = (await store.snapshot()).joining
+    assert (joining.users, joining.cores) == (0, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 from contract.messages import Assignment
 from contract.states import SessionState
@@ -66,8 +67,8 @@ def host_report(host: str = HOST) -> HostReport:
     )  # fmt: skip
 
 
-async def beat(hosts: RedisHosts, host: str = HOST, *, lease_s: float = 60) -> None:
-    await hosts.heartbeat(replace(host_report(), host=host), lease_s)
+async def beat(hosts: RedisHosts, host: str = HOST, *, lease_s: float = 60, **more: Any) -> None:
+    await hosts.heartbeat(replace(host_report(), host=host, **more), lease_s)
 
 
 async def warm(store: RedisStore, *numbers: int, host: str = HOST) -> list[str]:

@@ -21,8 +21,10 @@ from orchestrator.domain.pool import (
     Dispatch,
     EndSession,
     GiveUp,
+    Joining,
     KindPolicy,
     KindSnapshot,
+    LookAgain,
     PoolPolicy,
     PoolSnapshot,
     Respawn,
@@ -70,6 +72,40 @@ def spawning(name: str, *, warm: bool = True, deadline: float = NOW + 5, attempt
 
 def waiting(name: str, *, since: float = NOW - 1, last_seen: float = NOW) -> Waiting:
     return Waiting(name, since, last_seen)
+
+
+# --- users who join ----------------------------------------------------------------------------------------
+
+LACKING = NOW - 0.5
+
+
+@pytest.mark.parametrize(
+    ("joining", "goes_first"),
+    [
+        (Joining(), False),
+        (Joining(1, 2, LACKING), True),
+        (Joining(0, 2, LACKING), False),
+        (Joining(1, 4, LACKING), False),
+        (Joining(2, 4, LACKING), True),
+        (Joining(3, 0, LACKING), False),
+        (Joining(1, 2, None), False),
+        (Joining(9, 2, NOW - 1.49), True),
+        (Joining(9, 2, NOW - 1.5), False),
+    ],
+)
+def test_the_pool_grows_a_moment_after_users_who_join(joining: Joining, goes_first: bool) -> None:
+    lacking = replace(one_kind(2, 1), joining=joining)
+    assert plan(lacking, POLICY, NOW) == ([LookAgain()] if goes_first else [SpawnWarm()])
+
+
+def test_nothing_else_waits_for_users_who_join() -> None:
+    joining = Joining(5, 2, LACKING)
+    assert plan(replace(one_kind(3, 1), joining=joining), POLICY, NOW) == [], "nothing is lacking"
+    assert plan(replace(one_kind(5, 1), joining=joining), POLICY, NOW) == [Retire(2)]
+    queued = one_kind(0, 1, (spawning("late", deadline=NOW),), (waiting("a"),))
+    assert plan(replace(queued, joining=joining), POLICY, NOW) == [Respawn("late"), Dispatch("a"), LookAgain()]
+    tried = one_kind(3, 1, may_begin=1)
+    assert plan(replace(tried, joining=joining), POLICY, NOW) == [SpawnWarm()], "a breaker's one try"
 
 
 # --- known situations ----------------------------------------------------------------------------------

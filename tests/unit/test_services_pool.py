@@ -66,6 +66,18 @@ async def test_a_refill_spawns_what_is_missing(scene: Scene) -> None:
     assert counts.last_refill_at is not None
 
 
+async def test_a_refill_looks_again_while_a_user_joins(scene: Scene) -> None:
+    await beat(scene.hosts, cpus=2)
+    await warm(scene.store, 1, 2, 3)
+    claim = await claimed(scene.store, "a")
+    assert await scene.pool().refill() == [pool.LookAgain()]
+    assert (scene.queue.spawned, scene.queue.later) == ([], [pool.LOOK_AGAIN_S])
+    await scene.pool().trigger()
+    assert scene.queue.refills == 0, "one is on its way"
+    await scene.store.mark_active(claim.session_id)
+    assert await scene.pool().refill() == [pool.SpawnWarm()]
+
+
 async def test_two_refills_of_one_snapshot_spawn_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = await scene.store.snapshot()
 

@@ -1,11 +1,12 @@
 -- What the plan needs, at one moment.
--- KEYS[18] hosts
--- ARGV     kinds
+-- KEYS[18] hosts  KEYS[19] stats:vacancies
+-- ARGV     within how long (s) a user who was handed an agent may be about to join, then kinds
 -- also     session:<id> of each spawn under way and of each waiting session, host:<id> and host:<id>:sessions of each host,
---          pool:ready, pool:agents and breaker:<kind> of each kind
+--          pool:ready, pool:agents, stats:vacancies and breaker:<kind> of each kind
 -- Returns  {owned, {id, deadline, warm, attempts, replaces, kind, …}, {id, since, last seen, kind, …}, {kind, ready, agents,
 --          1 when a host takes spawns, agents that its hosts can still take or '', the kinds that these serve, how many the
---          breaker lets begin (-1 for any number), …}}; a session whose agent is being replaced is under way and not owned
+--          breaker lets begin (-1 for any number), …}, {users about to join, processors of all living hosts, since when the pool
+--          lacks what it lacks longest or ''}}; a session whose agent is being replaced is under way and not owned
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
   + redis.call('ZCARD', BY_STATE.active)
 local spawning, waiting, kinds = {}, {}, {}
@@ -13,7 +14,16 @@ local function add(rows, ...)
   for _, value in ipairs({...}) do table.insert(rows, value) end
 end
 
-for _, kind in ipairs(ARGV) do
+local joining = redis.call('ZCOUNT', BY_STATE.assigned, string.format('%.6f', NOW - tonumber(ARGV[1])), '+inf')
+local cores, lacking_since = 0, nil
+for _, host in ipairs(redis.call('SMEMBERS', KEYS[OWN + 1])) do
+  local cpus = tonumber(redis.call('HGET', host_key(host), 'cpus') or '')
+  if cpus and cpus > 0 and cpus < 100000 and lease_is_fresh(host) then cores = cores + cpus end
+end
+
+for _, kind in ipairs({unpack(ARGV, 2)}) do
+  local since = tonumber(redis.call('LINDEX', of_kind(KEYS[OWN + 2], kind), -1) or '')
+  if since and since < (lacking_since or NOW) then lacking_since = since end
   local ready = redis.call('SCARD', of_kind(POOL_READY, kind))
   owned = owned - ready
   local room, beside = hosts_room(KEYS[OWN + 1], kind)
@@ -35,4 +45,4 @@ for i = 1, #queue, 2 do
   local id = queue[i]
   add(waiting, id, queue[i + 1], redis.call('HGET', session_key(id), 'lastSeenAt') or queue[i + 1], kind_of(id))
 end
-return {math.max(0, owned), spawning, waiting, kinds}
+return {math.max(0, owned), spawning, waiting, kinds, {joining, cores, lacking_since and tostring(lacking_since) or ''}}
