@@ -100,6 +100,8 @@ class AgentProcess:
         self._assigned_at = 0.0
         self._last_activity = 0.0
         self._user_left_at: float | None = None
+        self._came_early: UserJoined | None = None
+        """A user who was there before the conversation had started."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> LastWord:
@@ -142,6 +144,8 @@ class AgentProcess:
         # Before that nobody listens to a user who is told to be in a call; ``_converse`` looks when somebody does.
         if self._conversation is not None:
             self._look_for_users()
+        elif self._assignment is not None and (users := self._users()):
+            self._came_early = UserJoined(identity=users[0].identity, at=time.time())
 
     def _look_for_users(self) -> None:
         users, now = self._users(), time.time()
@@ -224,6 +228,9 @@ class AgentProcess:
         await asyncio.sleep(HEAD_START_S)
         await conversation.start()
         self._conversation = conversation
+        if self._came_early is not None and not self._users():  # and went away again: who leaves is waited for
+            self._phase = "active"
+            self._link.send(self._came_early)
         # A successor may find that the user has left meanwhile: it waits for them as its predecessor would have.
         if self._users() or self._phase == "active":
             self._look_for_users()

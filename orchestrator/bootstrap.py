@@ -21,6 +21,7 @@ from orchestrator.adapters.redis_webhooks import RedisWebhooks
 from orchestrator.domain.breaker import BreakerPolicy
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.hosts import LossPolicy
+from orchestrator.domain.pool import YIELD_S
 from orchestrator.ports import TaskQueue
 from orchestrator.records import Limits, ReplaceRule
 from orchestrator.services.breaker import SpawnBreaker
@@ -160,7 +161,7 @@ class Container:
     @cached_property
     def demand(self) -> DemandPolicy:
         """How far arrivals raise the pool's target."""
-        return DemandPolicy(self.settings.most_by_demand, self.settings.pool_scale_down_s)
+        return DemandPolicy(self.settings.most_by_demand, self.settings.pool_scale_down_s, YIELD_S)
 
     @cached_property
     def pool(self) -> KeepPool:

@@ -256,6 +256,8 @@ class HostReport:
     """What limits ``capacity``: ``memory``, ``processors`` or ``MAX_BOTS``."""
     capacity_reason: str = ""
     """The same with the figures, in words."""
+    processors: float = 0.0
+    """Those that it may use: the machine's, or its container's where these are fewer."""
     kinds: str = DEFAULT_KIND
     """The kinds of agents that it serves, separated by commas."""
     ready_kinds: str = ""

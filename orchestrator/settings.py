@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     start_limit_user: RateSetting = Rate(20, 60)
     """Starts of one user of one caller."""
     start_limit_tenant: RateSetting = Rate(100, 60)
-    """Starts of one caller, by API key or JWT."""
+    """Starts of one caller, by API key or JWT; with ``JWT_TENANT_CLAIM`` of one tenant."""
     start_limit_ip: RateSetting = Rate(100, 60)
     """Starts from one address, of callers who present nothing."""
     max_sessions_per_user: int = Field(default=0, ge=0, le=10_000)

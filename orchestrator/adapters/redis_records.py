@@ -30,7 +30,7 @@ from orchestrator.records import (
     whole_in,
 )
 
-WHOSE = {"user": "user", "tenant": "API key or token", "ip": "address"}
+WHOSE = {"user": "user", "tenant": "API key, token or tenant", "ip": "address"}
 
 
 def start_args(request: StartRequest) -> list[object]:
@@ -231,7 +231,7 @@ def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
             for i, at, warm, tries, replaces, kind in chunks(spawning, 6)
         ),
         waiting=tuple(Waiting(i, float(since), float(seen), kind) for i, since, seen, kind in chunks(waiting, 4)),
-        joining=Joining(joining, cores, float(lacking_since) if lacking_since else None),
+        joining=Joining(joining, float(cores), float(lacking_since) if lacking_since else None),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 from dataclasses import dataclass
 from json import JSONDecodeError
 from typing import Any
@@ -105,15 +106,16 @@ class Security:
         return self._bearer_of(claims)
 
     def _bearer_of(self, claims: dict[str, Any]) -> Caller:
-        issuer, tenant = claims.get("iss", ""), ""
-        if self._tenant_claim is not None:
-            named = claims.get(self._tenant_claim)
-            if not isinstance(named, str | int) or named == "":
-                raise UnauthorizedError(
-                    f"This token has no claim {self._tenant_claim!r}, which says whose customer it is."
-                )
-            tenant = f"jwt:{issuer}:{self._tenant_claim}:{named}"
-        return Caller(f"jwt:{issuer}:{claims.get('sub', '')}", trusted=True, tenant=tenant)
+        issuer, subject = claims.get("iss", ""), claims.get("sub", "")
+        if self._tenant_claim is None:
+            return Caller(_named(issuer, subject), trusted=True)
+        tenant = claims.get(self._tenant_claim)
+        if not isinstance(tenant, str) or not tenant:
+            raise UnauthorizedError(
+                f"This token should name its subject's tenant: the claim {self._tenant_claim!r}, as a text."
+            )
+        # Two tenants' subjects of one name are two callers: neither is given the other's answers.
+        return Caller(_named(issuer, tenant, subject), trusted=True, tenant=_named(issuer, tenant))
 
     async def _jwt_key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:
@@ -154,3 +156,8 @@ def _bearer(headers: Headers) -> str:
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
+
+
+def _named(*claims: str) -> str:
+    """These claims as one name, which others do not have."""
+    return f"jwt:{json.dumps(claims)}"

@@ -37,6 +37,8 @@ class DemandPolicy:
     """The demand raises the target to so many at most; a floor above it stands. 0: it never does."""
     delay_s: float = 300.0
     """The target falls when the demand has been lower for so long."""
+    yields_s: float = 0.0
+    """So long, at most, an empty place waits before its spawn begins."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def aim(floor: int, measured: Measured, policy: DemandPolicy, most: int | None =
         floor, policy = min(floor, most), replace(policy, cap=min(policy.cap, most))
     rate = rate_per_s(measured.arrivals, measured.now)
     spawn_s = percentile_95(measured.spawns_s)
-    expected = rate * (spawn_s or 0.0)
+    expected = 0.0 if spawn_s is None else rate * (spawn_s + policy.yields_s)
     highest = peak(measured, expected, policy.delay_s)
     target = needed(floor, highest, policy.cap)
     starts = f"{rate * 60:.1f} starts a minute"

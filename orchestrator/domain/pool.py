@@ -80,8 +80,8 @@ class Joining:
     """Users who were handed an agent within ``YIELD_S`` and are not in its room yet."""
 
     users: int = 0
-    cores: int = 0
-    """Processors of all living hosts; 0: not known."""
+    cores: float = 0.0
+    """Processors that all living hosts may use; 0: not known."""
     lacking_since: float | None = None
     """Since when the pool lacks what it lacks longest."""
 

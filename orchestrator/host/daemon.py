@@ -33,7 +33,7 @@ from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.fence import Fence
-from orchestrator.host.machine import Machine
+from orchestrator.host.machine import Machine, processors
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.peers import Strangers
@@ -325,6 +325,7 @@ class HostDaemon:
             agent_private_bytes=self._machine.agent_private_bytes,
             load1=round(os.getloadavg()[0], 2),
             cpus=os.cpu_count() or 1,
+            processors=processors(),
             zygote=self._zygotes.status,
             version=version("greenroom"),
             drained=self._drain.is_done,

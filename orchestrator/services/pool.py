@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -46,6 +47,7 @@ class KeepPool:
         default_target: int,
         more: Mapping[str, int] = NO_MORE,
         demand: DemandPolicy = ONLY_THE_FLOOR,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -56,12 +58,23 @@ class KeepPool:
         self._more = more
         """The kinds beside the default one, and what their pools' sizes are where nobody set them."""
         self._demand = demand
+        self._sleep = sleep
 
     async def refill(self) -> list[pool.Action]:
         """Bring each kind's pool nearer to its target; returns what was done.
 
-        Two at once do no harm: each reservation is checked again where it is made.
+        Two at once do no harm: each reservation is checked again where it is made. Where users join first, it waits for
+        them here and not in a message for later, which another machine's clock would time; one refill does.
         """
+        done: list[pool.Action] = []
+        while (actions := await self._refill_once()) and pool.LookAgain() in actions:
+            done += [action for action in actions if action != pool.LookAgain()]
+            if not await self._store.refill_due():
+                return done
+            await self._sleep(pool.LOOK_AGAIN_S)
+        return done + actions
+
+    async def _refill_once(self) -> list[pool.Action]:
         await self._store.refill_begun()
         counts = await self._store.counts(self._default_target, self._more)
         policy = pool.PoolPolicy(await self._aims(counts), self._limits.max_agents, self._limits.spawn_concurrency)
@@ -167,8 +180,6 @@ class KeepPool:
             case pool.Abandon(session_id):
                 why = "its caller went away"
                 await self._store.finish(session_id, SessionState.ENDED, why, only_from=[SessionState.STARTING])
-            case pool.LookAgain():
-                await self._look_again()
             case pool.Retire(count, kind):
                 # Another refill may have seen the same pool: together they retire no more than one would.
                 leaving = snapshot.kinds[kind].ready - count
@@ -179,11 +190,6 @@ class KeepPool:
         if await self._store.respawn(session_id, self._limits.spawn_deadline_s):
             await self._queue.spawn(session_id, urgent=True, kind=kind)
             log.warning("spawn came to no end; queued again", session_id=session_id)
-
-    async def _look_again(self) -> None:
-        """Unless a refill is on its way."""
-        if await self._store.refill_due():
-            await self._queue.refill(delay_s=pool.LOOK_AGAIN_S)
 
     async def _warm(self, kind: str, most: int, *, is_try: bool) -> None:
         session_id = f"prewarm_{secrets.token_hex(16)}"

@@ -85,8 +85,8 @@ async def test_a_resize_stands_at_once(store: RedisStore, client: Client) -> Non
 
 async def test_a_snapshot_says_who_is_about_to_join(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
     assert (await store.snapshot()).joining == Joining()
-    await beat(hosts, cpus=4)
-    await beat(hosts, "h2", cpus=2)
+    await beat(hosts, processors=4.0)
+    await beat(hosts, "h2", processors=2.0)
     await warm(store, 1, 2, 3)
     before = await store.now()
     first, second = await claimed(store, "a"), await claimed(store, "b")
@@ -95,6 +95,6 @@ async def test_a_snapshot_says_who_is_about_to_join(store: RedisStore, hosts: Re
     assert joining.lacking_since == pytest.approx(before, abs=1.0)
     await store.mark_active(first.session_id)
     await client.zadd(keys.sessions_in(SessionState.ASSIGNED), {second.session_id: before - YIELD_S})
-    await client.hset(keys.host("h2"), "cpus", "1e999")
+    await client.hset(keys.host("h2"), "processors", "1e999")
     joining = (await store.snapshot()).joining
     assert (joining.users, joining.cores) == (0, 4)

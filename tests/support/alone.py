@@ -24,5 +24,6 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
         fcntl.flock(queue, fcntl.LOCK_UN)
         yield
     finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
         os.close(queue)

@@ -124,7 +124,10 @@ async def test_tokens_of_one_tenant_count_together() -> None:
         assert await _statuses(api, "a", "b", headers=bearer(sub="ben", org="zoo")) == [202, 429]
         assert await _statuses(api, "a", headers=bearer(sub="ada", org="farm")) == [202]
         assert await _statuses(api, "a", headers=bearer(sub="ada", org="zoo", iss="another")) == [202]
-        for without in ({}, {"org": ""}, {"org": ["zoo"]}):
+        again = {"Idempotency-Key": "k"}
+        keyed = [await api.start(headers=bearer(sub="eve", org=org) | again) for org in ("mine", "pit", "pit")]
+        assert keyed[1].json()["sessionId"] == keyed[2].json()["sessionId"] != keyed[0].json()["sessionId"]
+        for without in ({}, {"org": ""}, {"org": ["zoo"]}, {"org": True}, {"org": 7}):
             answer = await api.start(headers=bearer(sub="ada", **without))
             assert answer.status_code == 401
             assert "'org'" in answer.json()["detail"]

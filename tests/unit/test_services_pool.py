@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -34,8 +35,8 @@ class Scene:
     def __post_init__(self) -> None:
         self.store, self.hosts = RedisStore(self.client), RedisHosts(self.client)
 
-    def pool(self, limits: Limits = LIMITS, ages: ReapAges = NEVER, target: int = 3) -> KeepPool:
-        return KeepPool(self.store, self.hosts, self.queue, limits, ages, default_target=target)
+    def pool(self, limits: Limits = LIMITS, ages: ReapAges = NEVER, target: int = 3, **more: Any) -> KeepPool:
+        return KeepPool(self.store, self.hosts, self.queue, limits, ages, default_target=target, **more)
 
     async def state(self, session_id: str) -> SessionState:
         session = await self.store.get(session_id)
@@ -67,15 +68,22 @@ async def test_a_refill_spawns_what_is_missing(scene: Scene) -> None:
 
 
 async def test_a_refill_looks_again_while_a_user_joins(scene: Scene) -> None:
-    await beat(scene.hosts, cpus=2)
+    await beat(scene.hosts, processors=2.0)
     await warm(scene.store, 1, 2, 3)
     claim = await claimed(scene.store, "a")
-    assert await scene.pool().refill() == [pool.LookAgain()]
-    assert (scene.queue.spawned, scene.queue.later) == ([], [pool.LOOK_AGAIN_S])
-    await scene.pool().trigger()
-    assert scene.queue.refills == 0, "one is on its way"
-    await scene.store.mark_active(claim.session_id)
-    assert await scene.pool().refill() == [pool.SpawnWarm()]
+    slept: list[float] = []
+
+    async def join(seconds: float) -> None:
+        slept.append(seconds)
+        await scene.pool().trigger()
+        assert scene.queue.refills == 0, "one is under way"
+        assert scene.queue.spawned == []
+        if len(slept) == 2:
+            await scene.store.mark_active(claim.session_id)
+
+    assert await scene.pool(sleep=join).refill() == [pool.SpawnWarm()]
+    assert slept == [pool.LOOK_AGAIN_S] * 2
+    assert len(scene.queue.spawned) == 1
 
 
 async def test_two_refills_of_one_snapshot_spawn_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

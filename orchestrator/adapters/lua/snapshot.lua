@@ -5,7 +5,7 @@
 --          pool:ready, pool:agents, stats:vacancies and breaker:<kind> of each kind
 -- Returns  {owned, {id, deadline, warm, attempts, replaces, kind, …}, {id, since, last seen, kind, …}, {kind, ready, agents,
 --          1 when a host takes spawns, agents that its hosts can still take or '', the kinds that these serve, how many the
---          breaker lets begin (-1 for any number), …}, {users about to join, processors of all living hosts, since when the pool
+--          breaker lets begin (-1 for any number), …}, {users about to join, processors that all living hosts may use, since when the pool
 --          lacks what it lacks longest or ''}}; a session whose agent is being replaced is under way and not owned
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
   + redis.call('ZCARD', BY_STATE.active)
@@ -17,8 +17,8 @@ end
 local joining = redis.call('ZCOUNT', BY_STATE.assigned, string.format('%.6f', NOW - tonumber(ARGV[1])), '+inf')
 local cores, lacking_since = 0, nil
 for _, host in ipairs(redis.call('SMEMBERS', KEYS[OWN + 1])) do
-  local cpus = tonumber(redis.call('HGET', host_key(host), 'cpus') or '')
-  if cpus and cpus > 0 and cpus < 100000 and lease_is_fresh(host) then cores = cores + cpus end
+  local usable = tonumber(redis.call('HGET', host_key(host), 'processors') or '')
+  if usable and usable > 0 and usable < 100000 and lease_is_fresh(host) then cores = cores + usable end
 end
 
 for _, kind in ipairs({unpack(ARGV, 2)}) do
@@ -45,4 +45,4 @@ for i = 1, #queue, 2 do
   local id = queue[i]
   add(waiting, id, queue[i + 1], redis.call('HGET', session_key(id), 'lastSeenAt') or queue[i + 1], kind_of(id))
 end
-return {math.max(0, owned), spawning, waiting, kinds, {joining, cores, lacking_since and tostring(lacking_since) or ''}}
+return {math.max(0, owned), spawning, waiting, kinds, {joining, tostring(cores), lacking_since and tostring(lacking_since) or ''}}
