@@ -21,7 +21,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     # the folder of one worker is in the one that all have together
     together: Path = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
-    with turn(together, alone=item.get_closest_marker("sound") is not None):
+    with turn(together, alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
 

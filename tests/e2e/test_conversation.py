@@ -12,7 +12,7 @@ from tests.support.call import calling, joined
 from tests.support.servers import wait_until
 from tests.support.system import System
 
-pytestmark = pytest.mark.sound
+pytestmark = pytest.mark.alone
 GREETING = "This is Greenroom's offline demonstration voice. Ask me for the time or a joke."
 SPEECH_RMS = 300
 

@@ -127,7 +127,7 @@ def test_a_killed_warm_agent_leaves_the_pool_and_is_replaced(system: System) -> 
     wait_until(lambda: not psutil.pid_exists(pid), what="it is reaped, no zombie")
 
 
-@pytest.mark.sound
+@pytest.mark.alone
 async def test_an_agent_killed_in_a_call_is_replaced_and_the_conversation_goes_on(system: System) -> None:
     async with calling(system) as call:
         _, answer, _ = await call.say("tell me a joke")

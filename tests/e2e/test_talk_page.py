@@ -84,7 +84,7 @@ def seconds_of_speech(heard: np.ndarray) -> float:
     return float((np.sqrt((frames**2).mean(axis=1)) > LOUD).sum() * 0.02)
 
 
-@pytest.mark.sound
+@pytest.mark.alone
 def test_a_person_talks_and_hears_the_answer(engine: Playwright, system: System, tmp_path: Path) -> None:
     """The microphone asks for the time every dozen seconds."""
     wav = microphone_wav(tmp_path / "question.wav", QUESTION, before_s=7.0, after_s=5.0)

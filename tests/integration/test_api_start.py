@@ -160,6 +160,7 @@ async def _all_say_it_is_away(api: ApiUnderTest) -> None:
     assert ready.status_code == 503
 
 
+@pytest.mark.alone
 async def test_redis_is_stopped(own_redis: RedisServer) -> None:
     async with api_under_test(client=connect(own_redis.url), hosts=RedisHosts) as api:
         assert (await api.start()).status_code == 202
@@ -169,6 +170,7 @@ async def test_redis_is_stopped(own_redis: RedisServer) -> None:
         assert (await api.start()).status_code == 202
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("connections", [2, 64])
 async def test_redis_is_frozen(own_redis: RedisServer, connections: int) -> None:
     client = connect(own_redis.url, max_connections=connections)

@@ -21,7 +21,7 @@ from contract.messages import Assignment, Measured, Turn
 from tests.support.servers import LiveKitServer
 from tests.support.speech import User, joined, spoken, until, user_in
 
-pytestmark = pytest.mark.sound
+pytestmark = pytest.mark.alone
 
 
 @dataclass

@@ -25,7 +25,7 @@ def point_at(stand_ins: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.sound
+@pytest.mark.alone
 async def test_a_spoken_turn_through_the_real_plugins(
     livekit_server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
-"""Tests that hear what is spoken run while no other test does: a machine without idle processors tears the sound.
+"""Tests that hear what is spoken, or hold a promise in seconds, run while no other test does.
 
-A lock between the processes of one run: each test shares it, one marked ``sound`` has it alone. Whoever waits stands in
+A machine without idle processors tears the sound, and keeps nobody's time.
+
+A lock between the processes of one run: each test shares it, one marked ``alone`` has it alone. Whoever waits stands in
 a queue of one, so that a test that wants it alone is not passed by those that share it for ever.
 """
 
