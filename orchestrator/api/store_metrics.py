@@ -108,7 +108,7 @@ def _pool(counts: Counts, aims: Sequence[Aim]) -> Iterator[Metric]:
     yield _gauge("greenroom_pool_target", "Agents that should wait.", sum(now.target for now in aims))
     yield _gauge("greenroom_pool_floor", "Agents that should wait at least, as set.", sum(now.floor for now in aims))
     yield _gauge("greenroom_pool_start_rate", "Starts a second, over a minute.", sum(now.rate_per_s for now in aims))
-    words = "Starts a second times the p95 of spawns: agents on their way."
+    words = "Starts a second times what a spawn takes (p95) and may wait: agents on their way."
     yield _gauge("greenroom_pool_demand", words, sum(now.expected for now in aims))
     yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
     yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)

@@ -62,7 +62,7 @@ async def test_one_too_many(store: RedisStore, client: Client) -> None:
     assert await client.scard(keys.POOL_READY) == 1, "it took no agent"
     assert await client.zcard(keys.limit("tenant", "t")) == 2, "and counts against nothing"
     assert await _left(store, _request("eve")) == [1, 0], "another user of the same tenant"
-    with pytest.raises(RateLimitedError, match="3 starts in 3600 s are the most for one API key or token"):
+    with pytest.raises(RateLimitedError, match="3 starts in 3600 s are the most for one API key, token or tenant"):
         await store.claim(_request("bob"), "r")
     assert await client.exists(keys.limit("user", "bob")) == 0
 
