@@ -84,9 +84,9 @@ def machine() -> dict[str, Any]:
 
 def _stolen_percent() -> float:
     """Of the processors' time since the import: what the hypervisor gave to other machines (proc(5), steal)."""
-    spent = [now - before for now, before in zip(psutil.cpu_times(), TIMES_BEFORE, strict=True)]
-    stolen = getattr(psutil.cpu_times(), "steal", 0.0) - getattr(TIMES_BEFORE, "steal", 0.0)
-    return round(100 * stolen / max(sum(spent), 1e-9), 1)
+    now = psutil.cpu_times()
+    stolen = getattr(now, "steal", 0.0) - getattr(TIMES_BEFORE, "steal", 0.0)
+    return round(100 * stolen / max(sum(now) - sum(TIMES_BEFORE), 1e-9), 1)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -33,7 +33,8 @@ say "livekit-server"
 lint_output=$(mktemp)
 sh scripts/lint.sh >"$lint_output" 2>&1 &
 lint=$!
-trap 'kill "$lint" 2>/dev/null; rm -f "$lint_output"' EXIT
+trap 'kill "$lint" 2>/dev/null || :; rm -f "$lint_output"' EXIT
+trap 'exit 130' INT TERM  # a shell that a signal ends runs no EXIT trap
 say "pages"
 pages=0
 { sh scripts/frontend.sh && sh scripts/frontend.sh --check; } || pages=$?

@@ -1,11 +1,11 @@
 """How large the pool should be: its floor, and what the arrivals need beyond it. Pure policy.
 
-Starts arrive at some rate, and each agent that is taken is replaced within a spawn's time. So by Little's law
-(``L = λW``: J. D. C. Little, Operations Research 9(3), 1961) ``expected = rate x spawn p95`` agents are on their way at
-any moment; they count towards the target and cannot be handed out. Their number is a Poisson one whatever the spawn
-times' distribution (Palm's theorem; S. Axsäter, *Inventory Control*, base-stock policy), and arrivals see it as it is
-at any moment (PASTA: R. W. Wolff, Operations Research 30(2), 1982). A start finds a warm agent if fewer are on their
-way than the target. So the target is the larger one of
+Starts arrive at some rate, and each agent that is taken is replaced within the time that a spawn may wait and takes. So
+by Little's law (``L = λW``: J. D. C. Little, Operations Research 9(3), 1961) ``expected = rate x (wait + spawn p95)``
+agents are on their way at any moment; they count towards the target and cannot be handed out. Their number is a Poisson
+one whatever the spawn times' distribution (Palm's theorem; S. Axsäter, *Inventory Control*, base-stock policy), and
+arrivals see it as it is at any moment (PASTA: R. W. Wolff, Operations Research 30(2), 1982). A start finds a warm agent
+if fewer are on their way than the target. So the target is the larger one of
 
 * ``floor + ⌊expected⌋``: so that about as many as the floor says are ready, and not on their way;
 * ``1 + n``, the least with ``P(Poisson(expected) <= n) >= 0.99``: so that 99 of 100 starts find one ready.

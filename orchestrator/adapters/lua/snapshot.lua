@@ -5,8 +5,9 @@
 --          pool:ready, pool:agents, stats:vacancies and breaker:<kind> of each kind
 -- Returns  {owned, {id, deadline, warm, attempts, replaces, kind, …}, {id, since, last seen, kind, …}, {kind, ready, agents,
 --          1 when a host takes spawns, agents that its hosts can still take or '', the kinds that these serve, how many the
---          breaker lets begin (-1 for any number), …}, {users about to join, processors that all living hosts may use, since when the pool
---          lacks what it lacks longest or ''}}; a session whose agent is being replaced is under way and not owned
+--          breaker lets begin (-1 for any number), …}, {users about to join, processors that all living hosts may use, since
+--          when the pool lacks what it lacks longest or ''}}; a session whose agent is being replaced is under way and not
+--          owned
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
   + redis.call('ZCARD', BY_STATE.active)
 local spawning, waiting, kinds = {}, {}, {}
