@@ -64,32 +64,32 @@ redbeat_redis_options = {
     "socket_connect_timeout": 2,
 } | (_sentinels.beat_options if _sentinels else {})
 
-# Messages expire below their period: a stopped worker does not wake to a backlog.
+# A worker that was away wakes to few of each: what is late does no harm, and takes milliseconds.
 beat_schedule = {
     "refill": {
         "task": q.REFILL_TASK,
         "schedule": 30.0,
-        "options": {"queue": q.POOL_QUEUE, "expires": q.REFILL_EXPIRES_S},
+        "options": {"queue": q.POOL_QUEUE, "expires": q.EXPIRES_S},
     },
     "replace-lost": {
         "task": q.REPLACE_LOST_TASK,
         "schedule": q.REPLACE_LOST_EVERY_S,
         # Before refills: users whose call was cut off wait for it.
-        "options": {"queue": q.URGENT_QUEUE, "expires": q.REPLACE_LOST_EVERY_S},
+        "options": {"queue": q.URGENT_QUEUE, "expires": q.EXPIRES_S},
     },
     "roll-out": {
         "task": q.ROLL_OUT_TASK,
         "schedule": q.ROLL_OUT_EVERY_S,
-        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.ROLL_OUT_EVERY_S},
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.EXPIRES_S},
     },
     "check": {
         "task": q.CHECK_HOSTS_TASK,
         "schedule": 60.0,
-        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.CHECK_EXPIRES_S},
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.EXPIRES_S},
     },
     "reap": {
         "task": q.REAP_TASK,
         "schedule": 300.0,
-        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": 250},
+        "options": {"queue": q.MAINTENANCE_QUEUE, "expires": q.EXPIRES_S},
     },
 }

@@ -330,6 +330,8 @@ class Heard:
 
     was_lost: bool = False
     """The host had been declared lost: its agents may have been replaced."""
+    was_unknown: bool = False
+    """The store knew nothing of the host: it is new, or the store came back empty and knows none of its agents."""
     drain: DrainOrder | None = None
 
 

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     """Memory (MiB) of its machine that a host leaves free."""
     call_memory_mb: int = Field(default=40, ge=1)
     """Private memory (MiB) of an agent in a call, until it was measured."""
+    processors_percent: int = Field(default=80, ge=0, le=1000)
+    """Of its machine's processors that a host lets agents in calls use, as measured; 0: they do not limit."""
     drain_timeout_s: float = Field(default=3600.0, gt=0, le=604_800)
     """A call that is not over by then is ended, when its host drains."""
     drain_on_term: bool = False

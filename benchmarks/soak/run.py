@@ -50,6 +50,7 @@ class Plan:
             "MAX_BOTS": str(self.agents + 2 * AT_ONCE),
             "SESSION_RECORD_S": str(RECORD_S),
             "RECONNECT_GRACE_S": "4",
+            "PROCESSORS_PERCENT": "0",  # nobody could talk with all of a pool that is far larger than its machine
         }
 
 

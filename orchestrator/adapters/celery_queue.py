@@ -39,11 +39,15 @@ CHECK_AGENTS_TASK = "greenroom.check_agents"
 REPLACE_LOST_TASK = "greenroom.replace_lost"
 ROLL_OUT_TASK = "greenroom.roll_out"
 
-REFILL_EXPIRES_S = 20.0
-CHECK_EXPIRES_S = 50.0
+EXPIRES_S = 300.0
+"""How long a message of ours waits for a worker, so that one that was away wakes to no backlog without end.
+
+Long beside the periods: it is one machine's clock that sets it and another's that judges it. Where they differ by more,
+a worker throws away all that the other queues.
+"""
 REPLACE_LOST_EVERY_S = 2.5
-ROLL_OUT_EVERY_S = 2.0
 """So that a host is found lost at most that long after ``HOST_LOST_S``. A look takes a few milliseconds."""
+ROLL_OUT_EVERY_S = 2.0
 
 
 def shared_queue(name: str) -> Queue:
@@ -95,11 +99,11 @@ class CeleryQueue:
     async def refill(self, *, delay_s: float = 0.0) -> None:
         """See ``ports.TaskQueue``."""
         later = {"countdown": delay_s} if delay_s else {}
-        await self._send(REFILL_TASK, queue=shared_queue(POOL_QUEUE), expires=delay_s + REFILL_EXPIRES_S, **later)
+        await self._send(REFILL_TASK, queue=shared_queue(POOL_QUEUE), expires=delay_s + EXPIRES_S, **later)
 
     async def check_host(self, host: str) -> None:
         """See ``ports.TaskQueue``."""
-        await self._send(CHECK_AGENTS_TASK, queue=host_queue(host), expires=CHECK_EXPIRES_S)
+        await self._send(CHECK_AGENTS_TASK, queue=host_queue(host), expires=EXPIRES_S)
 
     async def _send(self, task: str, **options: Any) -> None:
         # Celery publishes synchronously: in a thread, so that no request waits for it.

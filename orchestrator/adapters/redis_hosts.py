@@ -35,10 +35,10 @@ class RedisHosts:
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
         args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
-        now, draining, since, by, lost = await self._scripts.again("heartbeat", own, args)
+        now, draining, since, by, lost, unknown = await self._scripts.again("heartbeat", own, args)
         for_s = float(now) - (number_in({"since": since}, "since") or float(now))
         order = DrainOrder(max(0.0, for_s), by == "stop") if draining == "1" else None
-        return Heard(was_lost=lost == "1", drain=order)
+        return Heard(was_lost=lost == "1", was_unknown=unknown == "1", drain=order)
 
     async def suspect(self, host: str, heard: str) -> None:
         """See ``ports.HostRegistry``."""

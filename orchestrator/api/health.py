@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from orchestrator.api.schemas import HealthAnswer, LivenessAnswer, ReadinessAnswer
-from orchestrator.api.state import api_of, timely
+from orchestrator.api.state import api_of
 from orchestrator.api.store_metrics import store_text
 from orchestrator.api.views import capacity_view, parts_view, sessions_view, totals_view
 from orchestrator.services.health import in_words
@@ -69,5 +69,5 @@ async def get_readiness(request: Request, response: Response) -> ReadinessAnswer
 async def get_metrics(request: Request) -> Response:
     """What this process measured, and what the store knows; 200 also while Redis is away."""
     api = api_of(request)
-    text = api.metrics.text() + await timely(store_text(api.container))
+    text = api.metrics.text() + await store_text(api.container)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from contract.states import SessionState
+from orchestrator.api.state import timely
 from orchestrator.api.views import aims_of
 from orchestrator.api.voice_metrics import memory_families, queue_families, voice_families
 from orchestrator.bootstrap import Container
@@ -70,22 +71,26 @@ async def store_text(container: Container) -> bytes:
 
 
 async def _look(container: Container) -> Collector:
-    store, kinds = container.store, container.settings.kinds
     try:
-        counts = await store.counts(kinds.default_floor, kinds.floors)
-        return Scrape(
-            counts,
-            aims_of(counts, container.limits, container.demand),
-            await store.spawn_stats(),
-            await container.hosts.hosts(),
-            {kind: await container.breakers.look(kind) for kind in kinds.by_name},
-            await container.measures.observations(),
-            await container.queues.lags(),
-            await container.measures.memory(),
-            container.settings.max_bots,
-        )
-    except (GreenroomError, TimeoutError):
+        return await timely(_scrape(container))
+    except GreenroomError:
         return _Away()
+
+
+async def _scrape(container: Container) -> Scrape:
+    store, kinds = container.store, container.settings.kinds
+    counts = await store.counts(kinds.default_floor, kinds.floors)
+    return Scrape(
+        counts,
+        aims_of(counts, container.limits, container.demand),
+        await store.spawn_stats(),
+        await container.hosts.hosts(),
+        {kind: await container.breakers.look(kind) for kind in kinds.by_name},
+        await container.measures.observations(),
+        await container.queues.lags(),
+        await container.measures.memory(),
+        container.settings.max_bots,
+    )
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -47,7 +47,7 @@ class CapacityPolicy:
     agent_memory_bytes: int
     """What an agent in a call takes, until one was measured."""
     processor_share: float = 0.8
-    """Of the processors, for agents in calls: in a queue that is fuller, answers begin to wait."""
+    """Of the processors, for agents in calls: in a queue that is fuller, answers begin to wait. 0: no limit."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _by_memory(use: MachineUse, policy: CapacityPolicy) -> Capacity:
 def _by_processors(use: MachineUse, policy: CapacityPolicy) -> list[Capacity]:
     """One at least: where a single call uses more than the share, there is no better number."""
     share = use.call_use.share
-    if not share:
+    if not share or not policy.processor_share:
         return []
     fit = use.processors * policy.processor_share / share
     agents = max(1, int(min(fit, policy.max_agents)))  # a call that used next to nothing makes it infinite

@@ -77,6 +77,7 @@ class HostDaemon:
                 settings.max_bots,
                 settings.memory_reserve_mb * 2**20,
                 agent_memory_bytes=settings.call_memory_mb * 2**20,
+                processor_share=settings.processors_percent / 100,
             )
         )
         self._had_room = True
@@ -172,6 +173,7 @@ class HostDaemon:
             self._note_room(report)
             if heard.was_lost:
                 log.warning("this host was taken for lost; what was replaced meanwhile is ended")
+            if heard.was_lost or heard.was_unknown:  # a refill takes places that the store does not know to be taken
                 self._background(self._reconcile_agents())
             await self._drain.look(heard.drain)
 

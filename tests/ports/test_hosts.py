@@ -11,7 +11,7 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.domain.errors import HostUnavailableError
 from orchestrator.records import HostReply
-from tests.support.records import HOST, beat, warm_id
+from tests.support.records import HOST, beat, host_report, warm_id
 
 
 async def test_a_heartbeat_says_how_the_host_is(hosts: RedisHosts, client: Client) -> None:
@@ -25,6 +25,13 @@ async def test_a_heartbeat_says_how_the_host_is(hosts: RedisHosts, client: Clien
     assert 0 <= second.heartbeat_age_s < 60
     assert second.fields["zygote"] == "ready"
     assert second.fields["agent_private_bytes"] == "11000000"
+
+
+async def test_a_host_hears_whether_it_was_known(hosts: RedisHosts, client: Client) -> None:
+    assert (await hosts.heartbeat(host_report(), 60)).was_unknown
+    assert not (await hosts.heartbeat(host_report(), 60)).was_unknown
+    await client.flushall()  # as a Redis that kept nothing comes back
+    assert (await hosts.heartbeat(host_report(), 60)).was_unknown
 
 
 async def test_a_heartbeat_does_not_undo_a_drain(hosts: RedisHosts, client: Client) -> None:

@@ -377,6 +377,17 @@ async def test_metrics_while_redis_is_away(api: ApiUnderTest) -> None:
     assert _value(answer.text, "greenroom_store_up") == 0
 
 
+async def test_metrics_while_redis_answers_nothing(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("orchestrator.api.state.STORE_DEADLINE_S", 0.01)
+    monkeypatch.setattr(api.container.store, "counts", never)
+    answer = await api.client.get("/metrics")
+    assert answer.status_code == 200
+    assert _value(answer.text, "greenroom_store_up") == 0
+
+
 # --- LiveKit's webhooks --------------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +38,20 @@ async def test_when_it_was_queued(app: Celery) -> None:
     headers = taken(app, q.POOL_QUEUE)
     assert before <= headers[q.QUEUED_AT] <= time.time()
     assert "traceparent" not in headers
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 10.0])
+async def test_a_worker_whose_clock_is_minutes_ahead_still_takes_it(app: Celery, delay_s: float) -> None:
+    await q.CeleryQueue(app).refill(delay_s=delay_s)
+    expires = datetime.fromisoformat(taken(app, q.POOL_QUEUE)["expires"])
+    assert expires > datetime.now(UTC) + timedelta(minutes=4)
+
+
+def test_so_is_what_beat_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "a-secret-of-32-characters-or-more")
+    celeryconfig = importlib.import_module("celeryconfig")
+    assert {entry["options"]["expires"] for entry in celeryconfig.beat_schedule.values()} == {q.EXPIRES_S}
 
 
 async def test_the_trace_of_the_request(app: Celery) -> None:

@@ -81,6 +81,12 @@ def test_known_machines(use: MachineUse, agents: int, reason: str) -> None:
     assert found.reason.startswith(found.limit)
 
 
+@pytest.mark.parametrize(("share", "agents"), [(0.4, 8), (2.0, 40), (0.0, 50)])
+def test_how_much_of_the_processors_is_for_agents_can_be_set(share: float, agents: int) -> None:
+    use = replace(IDLE, call_use=TALKING)
+    assert capacity(use, replace(POLICY, processor_share=share)).agents == agents
+
+
 @given(use=uses, policy=policies)
 def test_within_its_bounds(use: MachineUse, policy: CapacityPolicy) -> None:
     found = capacity(use, policy)
