@@ -363,6 +363,8 @@ class KindCounts:
     warming: int
     floor: int
     """Its size as last set."""
+    waiting: int
+    """Sessions that wait for capacity."""
     measured: Measured
     """What its target follows beside its floor."""
 

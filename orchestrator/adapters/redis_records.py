@@ -210,14 +210,14 @@ def _sample_of(row: Mapping[str, Any]) -> Sample:
 
 def kind_counts_of(row: Sequence[Any], default_target: int, spawns_s: Sequence[float], now: float) -> KindCounts:
     """What ``counts`` says of one kind of agent."""
-    ready, warming, target, arrivals, peaks = row
+    ready, warming, target, arrivals, peaks, waiting = row
     measured = Measured(
         arrivals={int(slot): int(number) for slot, number in chunks(arrivals, 2)},
         spawns_s=spawns_s,
         peaks={int(slot): float(value) for slot, value in chunks(peaks, 2)},
         now=now,
     )
-    return KindCounts(int(ready), int(warming), target_of(target, default_target), measured)
+    return KindCounts(int(ready), int(warming), target_of(target, default_target), int(waiting), measured)
 
 
 def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:

@@ -118,7 +118,6 @@ def _pool(counts: Counts, aims: Sequence[Aim]) -> Iterator[Metric]:
     yield _gauge("greenroom_pool_ready", "Agents that wait.", counts.pool_ready)
     yield _gauge("greenroom_pool_starting", "Agents being started for the pool.", counts.warming)
     yield _gauge("greenroom_spawns_under_way", "All agents being started.", counts.spawning)
-    yield _gauge("greenroom_sessions_waiting", "Sessions that wait for capacity.", counts.waiting)
     yield _counter("greenroom_spawned", "Agents that came to be ready.", counts.total_spawned)
     yield _counter("greenroom_assigned", "Agents that were handed out.", counts.total_assigned)
     yield _counter("greenroom_dead_claims", "Claims that hit a dead agent.", counts.dead_claims)
@@ -133,6 +132,8 @@ def _agents(counts: Counts, aims: Mapping[str, Aim]) -> Iterator[Metric]:
     ready = [(kind, float(of_kind.ready)) for kind, of_kind in counts.kinds.items()]
     yield _labelled("greenroom_agent_pool_target", "Agents of a kind that should wait.", "kind", targets)
     yield _labelled("greenroom_agent_pool_ready", "Agents of a kind that wait.", "kind", ready)
+    waiting = [(kind, float(of_kind.waiting)) for kind, of_kind in counts.kinds.items()]
+    yield _labelled("greenroom_sessions_waiting", "Sessions that wait for capacity.", "kind", waiting)
 
 
 def _sessions(counts: Counts) -> Metric:

@@ -118,8 +118,9 @@ def _series(host: str, *, agents: int, capacity: int, up: int = 1, draining: int
     ]
 
 
-def _waiting(count: int) -> list[dict[str, str]]:
-    return [{"series": f'greenroom_sessions_waiting{{pod="{api}"}}', "values": str(count)} for api in ("a", "b")]
+def _waiting(count: int, kind: str = "default") -> list[dict[str, str]]:
+    name = "greenroom_sessions_waiting"
+    return [{"series": f'{name}{{kind="{kind}",pod="{api}"}}', "values": str(count)} for api in ("a", "b")]
 
 
 def _hosts_wanted(series: list[dict[str, str]], folder: Path) -> float:
@@ -156,7 +157,7 @@ NAMES = [f"greenroom-host-default-{number}" for number in range(3)]
         ),
         # Another kind's hosts are not this one's.
         ([*_series(NAMES[0], agents=14, capacity=40), *_series("greenroom-host-sales-0", agents=40, capacity=40),
-          *_waiting(0)], 0.5),
+          *_waiting(0), *_waiting(9, "sales")], 0.5),
     ],
     ids=["two hosts", "full, and users wait", "one drains, one is dead", "two kinds"],
 )  # fmt: skip

@@ -237,6 +237,9 @@ async def test_all_kinds_share_the_most(store: RedisStore, hosts: RedisHosts) ->
     assert not (await cold(store, SUPPORT, 3, tight)).dispatched
     assert not (await cold(store, "default", 4, tight)).dispatched, "one queue: the first come is served first"
     assert [w.session_id for w in (await store.snapshot([SUPPORT])).waiting] == [cold_id(3), cold_id(4)]
+    assert not (await cold(store, SUPPORT, 5, tight)).dispatched
+    counts = await store.counts(1, {SUPPORT: 1, "sales": 1})
+    assert {kind: of_kind.waiting for kind, of_kind in counts.kinds.items()} == {"default": 1, SUPPORT: 2, "sales": 0}
 
 
 async def test_old_agents_go_half_of_each_kinds_pool_at_a_time(store: RedisStore, hosts: RedisHosts) -> None:

@@ -104,7 +104,7 @@ async def test_counts(store: RedisStore, hosts: RedisHosts) -> None:
         by_state={S.STARTING: 3, S.READY: 1, S.ASSIGNED: 1, S.ACTIVE: 1, S.ENDED: 0, S.FAILED: 1},
         spawning=2, waiting=1, total_spawned=0, total_assigned=2,
         dead_claims=0, last_refill_at=None, now=counts.now, host_room=997,
-        kinds={"default": KindCounts(ready=1, warming=0, floor=3, measured=counts.kinds["default"].measured)},
+        kinds={"default": KindCounts(1, 0, floor=3, waiting=1, measured=counts.kinds["default"].measured)},
     )  # fmt: skip
     assert (counts.pool_ready, counts.warming, counts.floor) == (1, 0, 3)
     assert counts.agents == 5

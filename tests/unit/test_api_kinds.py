@@ -143,5 +143,6 @@ async def test_metrics_of_each_kind(api: ApiUnderTest) -> None:
     text = (await api.client.get("/metrics")).text
     assert 'greenroom_agent_pool_ready{kind="default"} 2.0' in text
     assert 'greenroom_agent_pool_target{kind="support"} 1.0' in text
+    assert 'greenroom_sessions_waiting{kind="support"} 0.0' in text
     assert 'greenroom_spawn_breaker_state{kind="support"} 0.0' in text
     assert "\ngreenroom_pool_ready 3.0" in text
