@@ -205,10 +205,46 @@ async def test_an_api_and_a_redis_that_do_not_answer(prometheus: Prometheus, sys
     async with frozen(system, "api"):
         await until(waits(prometheus, "ApiDown"), "ApiDown")
     await until(lambda: prometheus.value('up{job="greenroom"}') == 1, "the API is back")
+    refused = waits(prometheus, "StoreAway", "StartErrorBudgetFast", "StartErrorBudgetSlow")
+
+    def is_refused() -> bool:
+        assert system.start_session()["code"] == "store_unavailable"
+        return refused()
+
     async with frozen(system, "redis"):
-        await until(waits(prometheus, "StoreAway"), "StoreAway")
+        await until(is_refused, "StoreAway, and the budgets of errors used up")
     await until(lambda: not waits(prometheus, "StoreAway")(), "Redis is back")
     await asyncio.to_thread(system.wait_healthy)
+
+
+async def test_a_redis_that_is_nearly_full(prometheus: Prometheus, system: System, session_id: str) -> None:
+    used = int(system.redis.info("memory")["used_memory"])
+    system.redis.config_set("maxmemory", int(used * 1.1))
+    try:
+        await until(waits(prometheus, "RedisMemoryHigh"), "RedisMemoryHigh")
+    finally:
+        system.redis.config_set("maxmemory", 0)
+    await until(lambda: not waits(prometheus, "RedisMemoryHigh")(), "it may grow again")
+
+
+async def test_a_redis_that_is_slow(prometheus: Prometheus, system: System, session_id: str) -> None:
+    await asyncio.to_thread(system.wait_pool, 2)
+    system.redis.execute_command("CLIENT", "PAUSE", 300, "ALL")
+    started = await asyncio.to_thread(system.start_session, "slow")
+    assert started["status"] == "ready"
+    await until(waits(prometheus, "StartSlow"), "StartSlow")
+    system.end(started["sessionId"])
+
+
+async def test_a_pool_that_is_too_small(prometheus: Prometheus, system: System, session_id: str) -> None:
+    system.resize(0)
+
+    def nobody_waited_for_them() -> bool:
+        system.end(system.start_session("cold")["sessionId"])
+        return waits(prometheus, "WarmHitRateLow")()
+
+    await until(nobody_waited_for_them, "WarmHitRateLow")
+    system.resize(2)
 
 
 async def test_a_host_that_is_gone(prometheus: Prometheus, system: System, session_id: str) -> None:

@@ -233,6 +233,30 @@ def test_limits_hold_for_any_snapshot(snapshot: PoolSnapshot, policy: PoolPolicy
     assert not (kinds[SpawnWarm] and kinds[Retire])
 
 
+joinings = st.builds(
+    Joining,
+    users=st.integers(0, 6),
+    cores=st.sampled_from([0, 0.5, 2, 8]),
+    lacking_since=st.none() | st.sampled_from([NOW - 2, NOW - 1.5, NOW - 1, NOW, NOW + 1]),
+)
+
+
+@given(snapshots(), policies, joinings)
+def test_users_who_join_put_off_how_the_pool_grows_and_nothing_else(
+    snapshot: PoolSnapshot, policy: PoolPolicy, joining: Joining
+) -> None:
+    without = plan(snapshot, policy, NOW)
+    found = plan(replace(snapshot, joining=joining), policy, NOW)
+    if LookAgain() not in found:
+        assert found == without
+        return
+    assert joining.go_first(NOW)
+    kept = len(found) - 1
+    assert found == [*without[:kept], LookAgain()]
+    assert without[kept:], "it looks again only for what it put off"
+    assert all(isinstance(action, SpawnWarm) for action in without[kept:])
+
+
 @given(snapshots(), policies)
 def test_users_come_before_the_pool(snapshot: PoolSnapshot, policy: PoolPolicy) -> None:
     actions = plan(snapshot, policy, NOW)
