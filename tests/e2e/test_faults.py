@@ -76,6 +76,7 @@ async def test_redis_is_out_of_memory_until_beat_has_died_of_it(system: System) 
     await asyncio.to_thread(system.wait_pool, 3)
 
 
+@pytest.mark.alone
 async def test_redis_stands_still_for_ten_seconds(system: System) -> None:
     async with calling(system) as call:
         pid, redis_pid = call.agent_pid, system.pid_of("redis")

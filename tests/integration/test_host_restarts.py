@@ -172,7 +172,7 @@ async def test_a_retired_daemon_ends_its_agents_and_closes_their_rooms(backend: 
 
 def _spawn_request(number: int) -> Spawn:
 
-    return Spawn(session_id=warm_id(number), requested_at=time.time(), timeout_s=5)
+    return Spawn(session_id=warm_id(number), requested_at=time.time(), timeout_s=20)
 
 
 async def test_a_restarted_redis_changes_nothing(backend: Backend, stack: Stack) -> None:
