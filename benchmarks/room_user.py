@@ -7,6 +7,8 @@ from time import monotonic
 
 from livekit import rtc
 
+from orchestrator.adapters.livekit_connect import connect
+
 STATE = "lk.agent.state"
 
 
@@ -27,7 +29,7 @@ class RoomUser:
 
     async def join(self, url: str, token: str) -> None:
         """Join, and look who is there already."""
-        await self.room.connect(url, token)
+        await connect(self.room, url, token)
         for participant in self.room.remote_participants.values():
             self._look(participant)
 

@@ -13,6 +13,7 @@ import numpy as np
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
+from orchestrator.adapters.livekit_connect import connect
 from orchestrator.domain.errors import RoomsUnavailableError
 
 SAMPLE_RATE = 48_000
@@ -111,7 +112,7 @@ class Caller:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._room.connect(url, token, rtc.RoomOptions(auto_subscribe=self._sound))
+                await connect(self._room, url, token, rtc.RoomOptions(auto_subscribe=self._sound))
                 self.joined_at = monotonic()
                 if self._sound:
                     await self._microphone.publish(self._room)

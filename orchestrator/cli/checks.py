@@ -84,6 +84,8 @@ def check_livekit(settings: Settings) -> list[Finding]:
 async def _join_and_leave(url: str, key: str, secret: str) -> None:
     from livekit import api, rtc
 
+    from orchestrator.adapters.livekit_connect import connect
+
     name = f"greenroom-doctor-{secrets.token_hex(6)}"
     grants = api.VideoGrants(room_join=True, room=name)
     token = api.AccessToken(key, secret).with_identity("greenroom-doctor").with_grants(grants).to_jwt()
@@ -91,7 +93,7 @@ async def _join_and_leave(url: str, key: str, secret: str) -> None:
     async with api.LiveKitAPI(url, key, secret) as livekit:
         try:
             await livekit.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=30))
-            await asyncio.wait_for(room.connect(url, token), JOIN_S)
+            await connect(room, url, token, timeout_s=JOIN_S)
         except (rtc.ConnectError, TimeoutError) as error:
             raise CommandError(
                 f"LIVEKIT_URL: {url} answers, but a room cannot be joined ({error or 'timeout'}):"
