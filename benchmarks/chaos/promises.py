@@ -13,7 +13,7 @@ from benchmarks.chaos.world import LOOK_S, NotRecoveredError, World
 from contract import keys
 from contract.states import FINAL_STATES, LIVE_STATES
 from orchestrator.adapters.redis_client import connect
-from tests.support.invariants import BROKER, check_everything
+from tests.support.invariants import BROKER, RECORD_S, check_everything
 
 SETTLE_S = 40.0
 """For users who just left, and for rooms that a client's reconnection made."""
@@ -116,12 +116,13 @@ def _differences(world: World, rooms: set[str]) -> list[str]:
 async def _keys(world: World) -> list[str]:
     """What is wrong at each look: a task that beat has just queued is a key, too, for a moment."""
     client = connect(world.server.url)
+    record_s = float(world.system.settings.get("SESSION_RECORD_S", RECORD_S))
     try:
         for _ in range(KEYS_LOOKS):
             try:
-                await check_everything(client, ignore=BROKER)
+                await check_everything(client, ignore=BROKER, record_s=record_s)
             except AssertionError as error:
-                wrong = str(error).splitlines()[0]
+                wrong = next(iter(str(error).splitlines()), repr(error))
             else:
                 return []
             await asyncio.sleep(LOOK_S)

@@ -21,6 +21,8 @@ FIELDS = {
     "rollout": set(keys.ROLLOUT_FIELDS),
 }
 """Of each hash whose fields are documented, by its key's first word."""
+RECORD_S = 86_400.0
+"""SESSION_RECORD_S, where it is not set."""
 BROKER = ("celery", "_kombu", "unacked", "redbeat:")
 """How the task queue's own keys begin; its queues are there only while something waits in them."""
 
@@ -45,13 +47,13 @@ def documented() -> list[Documented]:
     return found
 
 
-async def check_everything(client: Client, *, ignore: tuple[str, ...] = ()) -> None:
+async def check_everything(client: Client, *, ignore: tuple[str, ...] = (), record_s: float = RECORD_S) -> None:
     """Every key is documented, has the type and the life that its row promises, and all agree with each other.
 
-    Keys that begin as one of ``ignore`` are another program's.
+    Keys that begin as one of ``ignore`` are another program's. ``record_s`` is SESSION_RECORD_S.
     """
     await check_keys(client, ignore=ignore)
-    await check_agreement(client)
+    await check_agreement(client, record_s=record_s)
 
 
 async def check_keys(client: Client, *, ignore: tuple[str, ...] = ()) -> None:
@@ -75,14 +77,25 @@ async def check_keys(client: Client, *, ignore: tuple[str, ...] = ()) -> None:
         assert (left_ms >= 0) is mortal, f"{key}: {'no' if mortal else 'a'} TTL"
 
 
-async def check_agreement(client: Client) -> None:
+async def _forgotten(client: Client, record_s: float) -> set[str]:
+    """Sessions that ended so long ago that their record is gone by its time; the reaper takes them off their list."""
+    seconds, _ = await client.time()
+    ended = [await client.zrangebyscore(keys.sessions_in(s), "-inf", seconds + 1 - record_s) for s in FINAL_STATES]
+    return {session_id for ids in ended for session_id in ids}
+
+
+async def check_agreement(client: Client, *, record_s: float = RECORD_S) -> None:
+    forgotten = await _forgotten(client, record_s)
     by_state = {state: set(await client.zrange(keys.sessions_in(state), 0, -1)) for state in SessionState}
     listed = [session_id for ids in by_state.values() for session_id in ids]
     assert len(listed) == len(set(listed)), "a session is in two states"
     status: dict[str, str] = {}
     async for key in client.scan_iter("session:*"):
         status[key.removeprefix("session:")] = str(await client.hget(key, "status"))
-    assert status == {session_id: str(state) for state, ids in by_state.items() for session_id in ids}
+    of_lists = {session_id: str(state) for state, ids in by_state.items() for session_id in ids}
+    gone = forgotten - status.keys()
+    differ = sorted(dict(status.items() ^ {i: state for i, state in of_lists.items() if i not in gone}.items()))
+    assert not differ, f"records and the lists of their states differ: {differ}"
 
     kind_of = {i: await client.hget(keys.session(i), "kind") or keys.DEFAULT_KIND for i in listed}
     ready = await _members(client, keys.POOL_READY, kind_of)
