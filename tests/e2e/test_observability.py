@@ -218,18 +218,18 @@ async def test_an_api_and_a_redis_that_do_not_answer(prometheus: Prometheus, sys
 
 
 async def test_a_redis_that_is_nearly_full(prometheus: Prometheus, system: System, session_id: str) -> None:
-    used = int(system.redis.info("memory")["used_memory"])
-    system.redis.config_set("maxmemory", int(used * 1.1))
+    redis = system.redis()
+    redis.config_set("maxmemory", int(redis.info("memory")["used_memory"] * 1.1))
     try:
         await until(waits(prometheus, "RedisMemoryHigh"), "RedisMemoryHigh")
     finally:
-        system.redis.config_set("maxmemory", 0)
+        redis.config_set("maxmemory", 0)
     await until(lambda: not waits(prometheus, "RedisMemoryHigh")(), "it may grow again")
 
 
 async def test_a_redis_that_is_slow(prometheus: Prometheus, system: System, session_id: str) -> None:
     await asyncio.to_thread(system.wait_pool, 2)
-    system.redis.execute_command("CLIENT", "PAUSE", 300, "ALL")
+    system.redis().execute_command("CLIENT", "PAUSE", 300, "ALL")
     started = await asyncio.to_thread(system.start_session, "slow")
     assert started["status"] == "ready"
     await until(waits(prometheus, "StartSlow"), "StartSlow")
