@@ -152,7 +152,7 @@ class KeepPool:
 
     async def _tell(self, hosts: int) -> None:
         """One line a minute, for platforms that make their metrics out of logs. Without hosts there is no capacity."""
-        counts = await self._store.counts(self._default_target)
+        counts = await self._store.counts(self._default_target, self._more)
         capacity = counts.agents + counts.room(self._limits.max_agents) if hosts else 0
         log.info(
             "pool",

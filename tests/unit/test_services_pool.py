@@ -278,6 +278,17 @@ async def test_the_check_says_how_full_the_hosts_are(scene: Scene) -> None:
     }  # fmt: skip
 
 
+async def test_the_check_counts_all_kinds(scene: Scene) -> None:
+    await beat(scene.hosts, kinds="default,sales")
+    await warm(scene.store, 1)
+    await scene.store.record_agent(replace(agent_record(warm_id(2), who=identity(pid=2)), kind="sales"))
+    assert await scene.store.reserve_warm(warm_id(3), 2, LIMITS, "sales")
+    with capture_logs() as lines:
+        await scene.pool(more={"sales": 2}).check_hosts()
+    (line,) = [line for line in lines if line["event"] == "pool"]
+    assert (line["ready"], line["starting"], line["queued"]) == (2, 1, 0)
+
+
 async def test_without_a_host_there_is_no_capacity(scene: Scene) -> None:
     await beat(scene.hosts, lease_s=-1)
     with capture_logs() as lines:
