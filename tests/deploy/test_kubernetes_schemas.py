@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from tests.deploy.manifests import FOLDER, OVERLAYS, Object, manifests
+from tests.support.promql import PROMETHEUS
 from tests.support.stack import TOP
 
 pytestmark = pytest.mark.timeout(400)
@@ -72,15 +74,33 @@ def test_a_field_that_nobody_knows_is_an_error(kind: str, path: list[Any]) -> No
         check(thing)
 
 
+def made_by_rules_sh(*files: Path) -> list[Object]:
+    made = subprocess.run(["sh", FOLDER / "rules.sh", *files], check=True, capture_output=True, text=True)
+    return list(yaml.safe_load_all(made.stdout))
+
+
+def check_rules(files: Sequence[Path], made: Sequence[Object]) -> None:
+    assert [rule["metadata"]["name"] for rule in made] == ["greenroom-alerts", "greenroom-rules"]
+    namespace = manifests("production").named("Namespace", "greenroom")["metadata"]["name"]
+    for file, rule in zip(files, made, strict=True):
+        check(rule)
+        assert rule["spec"] == yaml.safe_load(file.read_text())
+        assert rule["metadata"]["namespace"] == namespace
+
+
+def test_the_rules_as_they_are_shipped_become_the_operators() -> None:
+    check_rules([PROMETHEUS / "alerts.yml", PROMETHEUS / "rules.yml"], made_by_rules_sh())
+
+
 def test_rules_of_prometheus_become_the_operators(tmp_path: Path) -> None:
     files = [tmp_path / "alerts.yml", tmp_path / "rules.yml"]
     for file in files:
         file.write_text(RULES)
-    made = subprocess.run(["sh", FOLDER / "rules.sh", *files], check=True, capture_output=True, text=True)
-    rules = list(yaml.safe_load_all(made.stdout))
-    assert [rule["metadata"]["name"] for rule in rules] == ["greenroom-alerts", "greenroom-rules"]
-    namespace = manifests("production").named("Namespace", "greenroom")["metadata"]["name"]
-    for rule in rules:
-        check(rule)
-        assert rule["spec"] == yaml.safe_load(RULES)
-        assert rule["metadata"]["namespace"] == namespace
+    check_rules(files, made_by_rules_sh(*files))
+
+
+def test_a_rule_with_a_field_that_nobody_knows_is_an_error() -> None:
+    made = copy.deepcopy(dict(made_by_rules_sh()[0]))
+    made["spec"]["groups"][0]["rules"][0]["unheardOf"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="unheardOf"):
+        check(made)
