@@ -1,6 +1,7 @@
 """What the dashboards show: each panel's title, its queries, what it is good for. ``build.py`` makes Grafana's JSON.
 
-Every API tells what the store knows, so of that the greatest is taken; of what each API counts for itself, the sum.
+Every API tells what the store knows, so of that the greatest is taken, of each series by itself; what is then asked for
+all kinds of agents together is their sum. Of what each API counts for itself, the sum.
 """
 
 from __future__ import annotations
@@ -37,9 +38,20 @@ class Board:
     panels: tuple[Panel, ...]
 
 
-def _quantile(share: float, metric: str, by: str = "", window: str = "5m") -> str:
-    labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share:g}, max by ({labels}) (rate({metric}_bucket[{window}])))"
+def _quantile(share: float, metric: str, *by: str, window: str = "5m") -> str:
+    return f"histogram_quantile({share:g}, max by ({', '.join(['le', *by])}) (rate({metric}_bucket[{window}])))"
+
+
+def _quantile_of_kinds(share: float, metric: str, *by: str, window: str = "5m") -> str:
+    """Of all kinds of agents together."""
+    rate = _of_kinds(f"rate({metric}_bucket[{window}])", "le", *by)
+    return f"histogram_quantile({share:g}, {rate})"
+
+
+def _of_kinds(vector: str, *by: str) -> str:
+    """The sum over the kinds of agents, of what every API tells."""
+    left = f" by ({', '.join(by)}) " if by else ""
+    return f"sum{left}(max by ({', '.join(['kind', *by])}) ({vector}))"
 
 
 def _own_quantile(share: float, metric: str, select: str = "") -> str:
@@ -60,6 +72,21 @@ POOL = Board(
                 Query("max(greenroom_pool_starting)", "being started"),
                 Query("max(greenroom_pool_floor)", "floor"),
             ),
+        ),
+        Panel(
+            "Agents that wait, by kind",
+            "short",
+            "One that should have some and has had none for a minute is an alert, whatever the others have.",
+            (
+                Query("max by (kind) (greenroom_agent_pool_ready)", "{{kind}} wait"),
+                Query("max by (kind) (greenroom_agent_pool_target)", "{{kind}} should wait"),
+            ),
+        ),
+        Panel(
+            "Sessions that wait for capacity, by kind",
+            "short",
+            "Users in the queue: a machine that serves their kind would take them.",
+            (Query("max by (kind) (greenroom_sessions_waiting)", "{{kind}}"),),
         ),
         Panel(
             "Starts that found an agent waiting",
@@ -168,24 +195,24 @@ VOICE = Board(
             "Speech to text, p95",
             "s",
             "From the end of the speech to its words.",
-            (Query(_quantile(0.95, "voice_stt_duration_seconds", "provider"), "{{provider}}"),),
+            (Query(_quantile_of_kinds(0.95, "voice_stt_duration_seconds", "provider"), "{{provider}}"),),
         ),
         Panel(
             "Language model, p95",
             "s",
             "To the answer's first word.",
-            (Query(_quantile(0.95, "voice_llm_duration_seconds", "provider"), "{{provider}}"),),
+            (Query(_quantile_of_kinds(0.95, "voice_llm_duration_seconds", "provider"), "{{provider}}"),),
         ),
         Panel(
             "Text to speech, p95",
             "s",
             "From the first word to the first sound.",
-            (Query(_quantile(0.95, "voice_tts_duration_seconds", "provider"), "{{provider}}"),),
+            (Query(_quantile_of_kinds(0.95, "voice_tts_duration_seconds", "provider"), "{{provider}}"),),
         ),
         Panel(
             "Answers a minute",
             "short",
-            "All calls together.",
+            "All calls together, by kind of agent.",
             (Query("60 * max by (kind) (rate(voice_latency_seconds_count[5m]))", "{{kind}}"),),
         ),
         Panel(
@@ -194,8 +221,9 @@ VOICE = Board(
             "Answers that the user interrupted, of all.",
             (
                 Query(
-                    "max(rate(voice_barge_ins_total[5m])) / (max(rate(voice_latency_seconds_count[5m])) > 0)",
-                    "barge-ins",
+                    "max by (kind) (rate(voice_barge_ins_total[5m]))"
+                    " / (max by (kind) (rate(voice_latency_seconds_count[5m])) > 0)",
+                    "{{kind}}",
                 ),
             ),
         ),
@@ -203,7 +231,7 @@ VOICE = Board(
             "Errors of speech recognition",
             "short",
             "In five minutes.",
-            (Query("max by (provider) (increase(voice_transcription_errors_total[5m]))", "{{provider}}"),),
+            (Query(_of_kinds("increase(voice_transcription_errors_total[5m])", "provider"), "{{provider}}"),),
         ),
         Panel(
             "Calls that silence ended",
@@ -216,8 +244,8 @@ VOICE = Board(
             "s",
             "Of those that ended in the last hour.",
             (
-                Query(_quantile(0.5, "voice_session_duration_seconds", window="1h"), "p50"),
-                Query(_quantile(0.95, "voice_session_duration_seconds", window="1h"), "p95"),
+                Query(_quantile(0.5, "voice_session_duration_seconds", "kind", window="1h"), "p50 {{kind}}"),
+                Query(_quantile(0.95, "voice_session_duration_seconds", "kind", window="1h"), "p95 {{kind}}"),
             ),
         ),
         Panel(
@@ -309,20 +337,20 @@ COST = Board(
                     " / (max by (kind) (increase(voice_cost_per_call_usd_count[1h])) > 0)",
                     "mean {{kind}}",
                 ),
-                Query(_quantile(0.95, "voice_cost_per_call_usd", "kind", "1h"), "p95 {{kind}}"),
+                Query(_quantile(0.95, "voice_cost_per_call_usd", "kind", window="1h"), "p95 {{kind}}"),
             ),
         ),
         Panel(
             "Dollars an hour",
             "currencyUSD",
             "At the rate of the last five minutes, by provider.",
-            (Query("3600 * max by (provider) (rate(voice_cost_usd_total[5m]))", "{{provider}}"),),
+            (Query(f"3600 * {_of_kinds('rate(voice_cost_usd_total[5m])', 'provider')}", "{{provider}}"),),
         ),
         Panel(
             "Dollars in a day",
             "currencyUSD",
             "Of the last 24 hours.",
-            (Query("sum(max by (provider) (increase(voice_cost_usd_total[1d])))", "all"),),
+            (Query(_of_kinds("increase(voice_cost_usd_total[1d])"), "all"),),
             stat=True,
         ),
         Panel(
@@ -336,7 +364,7 @@ COST = Board(
             "Units used",
             "short",
             "A minute, by provider: seconds of speech, tokens, characters.",
-            (Query("60 * max by (provider, unit) (rate(voice_usage_total[5m]))", "{{provider}} {{unit}}"),),
+            (Query(f"60 * {_of_kinds('rate(voice_usage_total[5m])', 'provider', 'unit')}", "{{provider}} {{unit}}"),),
         ),
     ),
 )
