@@ -11,6 +11,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator.adapters import celery_queue as q
+from tests.deploy.manifests import manifests
 from tests.support.api import api_under_test
 from tests.support.promql import PROMETHEUS, Rule, alerts, metrics_of, panel_queries, rules, selectors_of
 
@@ -42,6 +44,24 @@ def test_each_alert_has_both_tests() -> None:
 
 def test_prometheus_takes_its_configuration() -> None:
     promtool("check", "config", "prometheus.yml")
+
+
+def test_what_scrapes_names_the_job_as_the_rules_do() -> None:
+    """The operator would name it after the Service, and no rule would ever find it."""
+    asked = {job for rule in rules() for job in re.findall(r'\bjob="([^"]*)"', rule.expr)}
+    [scrape] = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    [monitor] = manifests("production").of("ServiceMonitor")
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert {scrape["job_name"]} == asked
+    assert [each for each in endpoint.get("relabelings", []) if each["targetLabel"] == "job"] == [
+        {"targetLabel": "job", "replacement": name} for name in asked
+    ]
+
+
+def test_the_look_for_lost_hosts_is_timed_by_how_often_it_is_asked_for() -> None:
+    [rule] = [rule for rule in alerts() if rule.name == "QueueGrowing"]
+    asked = f'{q.REPLACE_LOST_EVERY_S} * max by (queue) (greenroom_queue_length{{queue="{q.URGENT_QUEUE}"}})'
+    assert asked in rule.expr
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
