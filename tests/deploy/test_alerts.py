@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from contract.keys import DEFAULT_KIND
 from orchestrator.adapters import celery_queue as q
+from orchestrator.adapters.queue_lag import WAITING
+from orchestrator.api.store_metrics import SPAWN_FAILURES
+from orchestrator.domain.errors import GreenroomError
 from tests.deploy.manifests import manifests
+from tests.deploy.settings_names import known_variables
 from tests.support.api import api_under_test
 from tests.support.promql import PROMETHEUS, Rule, alerts, metrics_of, panel_queries, rules, selectors_of
 
@@ -85,6 +92,64 @@ def test_a_runbook_names_only_metrics_that_there_are(told: set[str]) -> None:
     for path in RUNBOOKS.glob("*.md"):
         named = set(re.findall(r"`((?:greenroom|voice)_\w+)", path.read_text()))
         assert named <= told, path.name
+
+
+async def test_a_runbook_names_only_what_there_is() -> None:
+    """Settings, fields and codes of the API, its calls, queues: whatever is quoted and looks like one."""
+    async with api_under_test() as api:
+        document = (await api.client.get("/openapi.json")).json()
+    known = {
+        "settings": set(known_variables()),
+        "names": {*_properties(document), *_codes(), "runbook_url"},
+        "calls": {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods},
+        "queues": {*q.shared_names([DEFAULT_KIND]), WAITING},
+    }
+    for path in RUNBOOKS.glob("*.md"):
+        unknown = {what: found - known[what] for what, found in _quoted(path.read_text()).items()}
+        assert not any(unknown.values()), f"{path.name}: {unknown}"
+
+
+def _quoted(text: str) -> dict[str, set[str]]:
+    quoted = [" ".join(each.split()) for each in re.findall(r"`([^`]+)`", text)]
+    return {
+        "settings": {each.partition("=")[0] for each in quoted if re.match(r"[A-Z]+_[A-Z_]+(=|$)", each)},
+        "names": {each for each in quoted if re.fullmatch(r"(?!greenroom_|voice_)[a-z]+([A-Z]\w*|_\w+)", each)},
+        "calls": {each for each in quoted if re.match(r"(GET|POST|DELETE) /", each)},
+        "queues": {name for each in quoted for name in re.findall(r'queue="([^"]*)"', each)},
+    }
+
+
+def test_what_a_runbook_quotes_is_found() -> None:
+    text = '`MAX_BOTS=3` `capacity_reason` `capacityReason` `greenroom_x{queue="refill"}` `GET\n  /api/hosts` `spawn`'
+    assert _quoted(text) == {
+        "settings": {"MAX_BOTS"}, "names": {"capacity_reason", "capacityReason"}, "calls": {"GET /api/hosts"},
+        "queues": {"refill"},
+    }  # fmt: skip
+
+
+def test_who_looks_for_beats_refills_is_sent_to_their_queue() -> None:
+    queues = _quoted((RUNBOOKS / "BeatLate.md").read_text())["queues"]
+    assert queues == {q.POOL_QUEUE}
+
+
+def _properties(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        yield from properties if isinstance(properties, dict) else ()
+        schema = list(schema.values())
+    for each in schema if isinstance(schema, list) else ():
+        yield from _properties(each)
+
+
+def _codes() -> set[str]:
+    """Of the API's errors, and of failed spawns."""
+    return {error.code for error in GreenroomError.__subclasses__()} | set(SPAWN_FAILURES)
+
+
+def test_no_runbook_asks_a_supervisord_without_saying_which() -> None:
+    """Its configuration is in GREENROOM_HOME, where supervisorctl does not look."""
+    for path in RUNBOOKS.glob("*.md"):
+        assert not re.search(r"supervisorctl (?!-c )", path.read_text()), path.name
 
 
 @pytest.fixture
