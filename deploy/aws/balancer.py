@@ -16,12 +16,20 @@ HEALTH_PATH = "/health/live"
 IDLE_S = 120
 """Event streams say something every few seconds."""
 
+PATHS = ("/", "/console", "/embed.js", "/favicon.svg", "/a*/*")
+"""What is for outside: the pages, ``/api/*`` and ``/assets/*``, in the five values that a rule may have. Not everything
+but what is for inside (``/metrics``, ``/health/*``): paths are compared as they were sent, and ``/%6Detrics`` is
+``/metrics`` to the API. Targets' health checks come by no rule.
+"""
+
 DEREGISTRATION_S = 60
 """Requests take milliseconds and pages open their event streams again elsewhere; no call's sound goes through here."""
 
 
 class Balancer(Construct):
-    """Listeners on 443 and 80. ECS moves the rule from one target group to the other when it deploys."""
+    """Listeners on 443 and 80. ECS moves the rule from one target group to the other when it deploys: there can be only
+    one that leads to the API.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, network: Network, config: Config) -> None:
         super().__init__(scope, construct_id)
@@ -75,10 +83,10 @@ class Balancer(Construct):
         )
         return elbv2.ApplicationListenerRule(
             self,
-            "Everything",
+            "Outside",
             listener=secure,
             priority=1,
-            conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
+            conditions=[elbv2.ListenerCondition.path_patterns(list(PATHS))],
             action=elbv2.ListenerAction.weighted_forward(
                 [
                     elbv2.WeightedTargetGroup(target_group=self.blue, weight=100),

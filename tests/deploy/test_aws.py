@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from orchestrator.api import health
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.settings import SECRETS, Settings
+from tests.deploy.routes import is_page, routes
 from tests.deploy.settings_names import known_variables
 from tests.support.fakes import FakeTaskQueue, fake_client
 from tests.support.records import LIMITS, beat
@@ -312,6 +314,31 @@ def test_the_api_is_blue_and_green_and_an_alarm_goes_back(templates: Templates) 
     deployment = service["DeploymentConfiguration"]
     assert deployment["Strategy"] == "BLUE_GREEN"
     assert deployment["BakeTimeInMinutes"] == 10
+def test_users_reach_the_pages_and_the_api_alone(templates: Templates) -> None:
+    """As on Kubernetes' Ingress. One rule, for ECS moves one from the old tasks to the new."""
+    (rule,) = templates.of("ElasticLoadBalancingV2::ListenerRule").values()
+    (condition,) = rule["Conditions"]
+    patterns = condition["PathPatternConfig"]["Values"]
+    assert len(patterns) <= 5, "more is refused"
+    assert all(is_page(path) for path in patterns if "*" not in path)
+
+    def passes(path: str) -> bool:
+        return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+    assert {path for path in routes() if passes(path)} == {path for path in routes() if path.startswith("/api/")}
+    assert passes("/assets/index-0f.js")
+    inside = ["/metrics", "/health/live", "/health/ready"]
+    assert set(inside) <= routes()
+    spelled = [f"%{ord(path[1]):02X}{path[2:]}" for path in inside]
+    assert not any(passes(path) for path in [*inside, *(f"/{each}" for each in spelled), "//metrics", "/metrics/"])
+    (other,) = next(
+        each["DefaultActions"]
+        for each in templates.of("ElasticLoadBalancingV2::Listener").values()
+        if each["Port"] == 443
+    )
+    assert (other["Type"], other["FixedResponseConfig"]["StatusCode"]) == ("fixed-response", "404")
+
+
     assert (deployment["Alarms"]["Enable"], deployment["Alarms"]["Rollback"]) == (True, True)
     reasons = {re.sub(r"\w{8}$", "", each["Ref"]) for each in deployment["Alarms"]["AlarmNames"]}
     assert reasons == {"AlarmsApiErrors", "AlarmsBalancerErrors", "AlarmsApiLatency"}
