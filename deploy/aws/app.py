@@ -27,7 +27,7 @@ def build(app: App, config: Config) -> Stacks:
     """The three stacks, in the account and region of whoever runs ``cdk``."""
     account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
     where = Environment(account=account, region=region) if region else None
-    network = Network(app, "greenroom-network", env=where)
+    network = Network(app, "greenroom-network", config=config, env=where)
     data = Data(app, "greenroom-data", network=network, config=config, env=where)
     compute = Compute(app, "greenroom-compute", network=network, data=data, config=config, env=where)
     Tags.of(app).add("project", "greenroom")

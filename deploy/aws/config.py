@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
+
+from contract.masking import SECRET_NAME
+from contract.tracing import ENDPOINT as TRACES
+from orchestrator.settings import SECRETS
 
 CPU_UNITS = {1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
 """Fargate's sizes: processors, and the least and the most GiB of memory that go with them."""
 
 REQUIRED = ("certificateArn", "secretLiveKit", "secretCallers", "secretProviders", "livekitUrl")
+
+SECRET_ANYWAY = frozenset({"REDIS_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
+"""Secrets whose names do not say so."""
+
+TRACES_PORTS = {"http": 80, "https": 443}
 
 
 class ConfigError(ValueError):
@@ -31,11 +42,17 @@ class Config:
     secret_providers: str
     """ARN of the secret with the providers' keys."""
     livekit_url: str
+    callers_secrets: tuple[str, ...] = ()
+    """What else the API reads from ``secret_callers``, such as JWT_SECRET."""
+    providers_secrets: tuple[str, ...] = ()
+    """What else hosts read from ``secret_providers`` and give to their agents, such as OPENAI_API_KEY."""
     repository: str = "greenroom-orchestrator"
     """The ECR repository of the image."""
     image_tag: str = "latest"
     settings: dict[str, str] = field(default_factory=dict)
-    """More of Greenroom's settings, for every program."""
+    """More of Greenroom's settings, for every program; no secrets."""
+    traces_endpoint: str = ""
+    """The collector of traces, such as http://collector.internal:4318; none: no traces."""
     max_bots: int = 200
     prewarm_pool_size: int = 10
     api_tasks: int = 2
@@ -79,6 +96,19 @@ class Config:
             raise ConfigError(f"voiceMemoryGib should be {least} to {most} with {self.voice_cpus} processors")
         if not 1 <= self.voice_tasks_least <= self.voice_tasks_most:
             raise ConfigError("voiceTasksLeast should be at least 1, and at most voiceTasksMost")
+        if self.traces_endpoint and self.traces_port is None:
+            raise ConfigError("tracesEndpoint should be an address such as http://collector.internal:4318")
+        if ours := SECRETS.intersection(self.providers_secrets):
+            raise ConfigError(f"providersSecrets: {', '.join(sorted(ours))} is for no agent")
+
+    @property
+    def traces_port(self) -> int | None:
+        """The port of ``traces_endpoint``; None where that is no address."""
+        with suppress(ValueError):
+            parts = urlsplit(self.traces_endpoint)
+            if parts.hostname and parts.scheme in TRACES_PORTS:
+                return parts.port or TRACES_PORTS[parts.scheme]
+        return None
 
 
 def context_names() -> frozenset[str]:
@@ -105,11 +135,26 @@ def _typed(name: str, value: Any) -> Any:
         ) from None
     if wanted.startswith("dict"):
         return _settings(value)
+    if wanted.startswith("tuple"):
+        return _names(_camel(name), value.split(",") if isinstance(value, str) else value)
     return str(value)
 
 
-def _settings(value: dict[str, Any]) -> dict[str, str]:
-    for name in value:
+def _names(where: str, names: Iterable[str]) -> tuple[str, ...]:
+    for name in names:
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise ConfigError(f"settings: {name} should be a setting's name in capitals")
+            raise ConfigError(f"{where}: {name} should be a setting's name in capitals")
+    return tuple(names)
+
+
+def _settings(value: dict[str, Any]) -> dict[str, str]:
+    names = _names("settings", value)
+    if secret := [name for name in names if SECRET_NAME.search(name) or name in SECRET_ANYWAY]:
+        raise ConfigError(
+            f"settings: {', '.join(secret)} is a secret, and would stand in the task definitions: it belongs into"
+            " secretLiveKit, secretCallers or secretProviders and, when it is not always read from there, its name into"
+            " callersSecrets (for the API) or providersSecrets (for agents); see docs/deploy/aws.md"
+        )
+    if TRACES in names:
+        raise ConfigError(f"settings: {TRACES} is tracesEndpoint in the context, which opens the collector's port, too")
     return {name: str(each) for name, each in value.items()}

@@ -7,8 +7,11 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from deploy.aws.config import Config
+
 API_PORT = 8080
 REDIS_PORT = 6379
+TLS_PORT = 443
 
 ENDPOINTS = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
@@ -22,7 +25,7 @@ ENDPOINTS = {
 class Network(Stack):
     """Two zones; public subnets have the load balancer, private ones the tasks, isolated ones Redis."""
 
-    def __init__(self, scope: Construct, construct_id: str, **options: object) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, **options: object) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
         self.vpc = self._vpc()
         self.balancer_group = self._group("Balancer", "the load balancer")
@@ -34,6 +37,7 @@ class Network(Stack):
         self._endpoints()
         self._let_in()
         self._let_out()
+        self._let_traces_out(config.traces_port)
 
     def _vpc(self) -> ec2.Vpc:
         kinds = ec2.SubnetType
@@ -80,7 +84,14 @@ class Network(Stack):
         """AWS, LiveKit and the providers by TLS; the agents' sound by UDP, to wherever LiveKit Cloud takes it."""
         anywhere = ec2.Peer.any_ipv4()
         for tasks in self._tasks:
-            tasks.add_egress_rule(anywhere, ec2.Port.tcp(443), "AWS, LiveKit, providers")
+            tasks.add_egress_rule(anywhere, ec2.Port.tcp(TLS_PORT), "AWS, LiveKit, providers")
         self.voice_group.add_egress_rule(anywhere, ec2.Port.udp_range(1024, 65535), "sound, and STUN")
         self.voice_group.add_egress_rule(anywhere, ec2.Port.udp(443), "sound over TURN")
         self.voice_group.add_egress_rule(anywhere, ec2.Port.tcp(7881), "sound where UDP does not pass")
+
+    def _let_traces_out(self, port: int | None) -> None:
+        """To the collector, wherever it is; beat has no traces."""
+        if port is None or port == TLS_PORT:
+            return
+        for tasks in (self.api_group, self.voice_group):
+            tasks.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), "traces")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aws_cdk import Duration, Stack
@@ -13,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from contract.tracing import ENDPOINT as TRACES
 from deploy.aws.config import Config
 from deploy.aws.network import API_PORT
 
@@ -34,7 +36,7 @@ class Kind:
     cpus: float
     memory_gib: float
     stop_s: int
-    secrets: tuple[str, ...]
+    secrets: Mapping[str, ecs.Secret]
     environment: dict[str, str]
     ports: tuple[int, ...] = ()
 
@@ -47,28 +49,31 @@ class TaskFactory:
         self._config = config
         repository = ecr.Repository.from_repository_name(scope, "Repository", config.repository)
         self._image = ecs.ContainerImage.from_ecr_repository(repository, config.image_tag)
-        self._secrets = {"REDIS_URL": ecs.Secret.from_secrets_manager(redis_url)}
-        self._take("LiveKit", config.secret_live_kit, LIVEKIT_NAMES)
-        self._take("Callers", config.secret_callers, CALLERS_NAMES)
-        self._take("Providers", config.secret_providers, PROVIDERS_NAMES)
+        livekit = self._take("LiveKit", config.secret_live_kit, LIVEKIT_NAMES)
+        self._shared = {"REDIS_URL": ecs.Secret.from_secrets_manager(redis_url)} | livekit
+        self._callers = self._take("Callers", config.secret_callers, CALLERS_NAMES + config.callers_secrets)
+        self._providers = self._take("Providers", config.secret_providers, PROVIDERS_NAMES + config.providers_secrets)
         self._environment = {
             "LIVEKIT_URL": config.livekit_url,
             "MAX_BOTS": str(config.max_bots),
             "PREWARM_POOL_SIZE": str(config.prewarm_pool_size),
             "LOG_FORMAT": "json",  # metrics are made of the log
+            **_drain(config.settings),
             **config.settings,
         }
+        self._traces = {TRACES: config.traces_endpoint} if config.traces_endpoint else {}
         self._trusted = vpc.vpc_cidr_block
 
-    def _take(self, construct_id: str, arn: str, names: tuple[str, ...]) -> None:
+    def _take(self, construct_id: str, arn: str, names: tuple[str, ...]) -> dict[str, ecs.Secret]:
         secret = secretsmanager.Secret.from_secret_complete_arn(self._scope, construct_id, arn)
-        self._secrets |= {name: ecs.Secret.from_secrets_manager(secret, name) for name in names}
+        return {name: ecs.Secret.from_secrets_manager(secret, name) for name in names}
 
     def api(self) -> Kind:
         """Stateless; the load balancer has taken it out before it is told to stop."""
         return Kind(
-            "api", ("api",), 0.5, 1, 30, ("REDIS_URL", *LIVEKIT_NAMES, *CALLERS_NAMES),
-            {"BIND": "0.0.0.0", "PORT": str(API_PORT), "TRUSTED_PROXIES": self._trusted},  # noqa: S104 - its own network
+            "api", ("api",), 0.5, 1, 30, self._callers | self._shared,
+            {"BIND": "0.0.0.0", "PORT": str(API_PORT), "TRUSTED_PROXIES": self._trusted}  # noqa: S104 - its own network
+            | self._traces,
             (API_PORT,),
         )  # fmt: skip
 
@@ -79,12 +84,12 @@ class TaskFactory:
         config = self._config
         return Kind(
             "voice", ("host", "worker"), config.voice_cpus, config.voice_memory_gib, LONGEST_STOP_S,
-            ("REDIS_URL", *LIVEKIT_NAMES, *PROVIDERS_NAMES), {"DRAIN_ON_TERM": "true"},
+            self._providers | self._shared, {"DRAIN_ON_TERM": "true"} | _for_agents(config) | self._traces,
         )  # fmt: skip
 
     def beat(self) -> Kind:
         """The clock."""
-        return Kind("beat", ("beat",), 0.25, 0.5, 30, ("REDIS_URL", *LIVEKIT_NAMES), {})
+        return Kind("beat", ("beat",), 0.25, 0.5, 30, self._shared, {})
 
     def define(self, kind: Kind, log_group: logs.ILogGroup) -> ecs.FargateTaskDefinition:
         """The task definition. Its execution role may read this kind's secrets; its task role may nothing as yet."""
@@ -103,7 +108,7 @@ class TaskFactory:
             image=self._image,
             command=list(kind.command),
             environment=self._environment | kind.environment,
-            secrets={name: self._secrets[name] for name in kind.secrets},
+            secrets=dict(kind.secrets),
             port_mappings=[ecs.PortMapping(container_port=port) for port in kind.ports],
             logging=ecs.LogDrivers.aws_logs(
                 stream_prefix=kind.name, log_group=log_group, mode=ecs.AwsLogDriverMode.NON_BLOCKING
@@ -119,6 +124,17 @@ class TaskFactory:
             ),
         )
         return task
+
+
+def _for_agents(config: Config) -> dict[str, str]:
+    """Agents are given what is named only."""
+    names = [each for each in (config.settings.get("AGENT_ENV"), *config.providers_secrets) if each]
+    return {"AGENT_ENV": ",".join(names)} if names else {}
+
+
+def _drain(settings: Mapping[str, str]) -> dict[str, str]:
+    """An operator's drain lets the longest call end, where nothing else is said."""
+    return {"DRAIN_TIMEOUT_S": settings["MAX_CALL_S"]} if "MAX_CALL_S" in settings else {}
 
 
 def may_protect_itself(role: iam.IRole, cluster: ecs.ICluster, scope: Construct) -> None:

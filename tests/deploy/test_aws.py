@@ -30,6 +30,10 @@ from tests.support.records import LIMITS, beat
 TOP = Path(__file__).parents[2]
 ACCOUNT = "arn:aws:{}:eu-central-1:111122223333:{}"
 SECRET = {name: ACCOUNT.format("secretsmanager", f"secret:greenroom/{name}-AbCdEf") for name in ("l", "c", "p")}
+NO_SECRETS = {"JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "JWT_TENANT_CLAIM", "ECS_AGENT_URI"}
+"""The orchestrator's own, and yet anybody may read them."""
+OF_THE_AGENT = {"OPENAI_API_KEY"}
+"""Read by an agent that is not ours."""
 SHIPPED: dict[str, Any] = json.loads((TOP / "deploy" / "aws" / "cdk.json").read_text())["context"]
 CONTEXT = SHIPPED | {
     "certificateArn": ACCOUNT.format("acm", "certificate/0f"),
@@ -37,7 +41,15 @@ CONTEXT = SHIPPED | {
     "secretCallers": SECRET["c"],
     "secretProviders": SECRET["p"],
     "livekitUrl": "wss://my-project.livekit.cloud",
-    "settings": {"ALLOWED_ORIGINS": "https://app.example.com", "AGENT": "agent.assistant:assistant"},
+    "callersSecrets": ["JWT_SECRET", "OTEL_EXPORTER_OTLP_HEADERS"],
+    "providersSecrets": ["OPENAI_API_KEY", "OTEL_EXPORTER_OTLP_HEADERS"],
+    "settings": {
+        "ALLOWED_ORIGINS": "https://app.example.com",
+        "AGENT": "agent.assistant:assistant",
+        "AGENT_ENV": "OPENAI_MODEL",
+        "MAX_CALL_S": 5400,
+    },
+    "tracesEndpoint": "http://collector.internal:4318",
     "alarmEmail": "operator@example.com",
 }
 
@@ -115,7 +127,7 @@ def test_cloudformation_would_take_it(templates: Templates) -> None:
 def test_every_variable_is_a_setting_of_ours(templates: Templates) -> None:
     for name, container in templates.containers().items():
         given = {each["Name"] for each in [*container["Environment"], *container["Secrets"]]}
-        assert given - known_variables() == set(), name
+        assert given - known_variables() - OF_THE_AGENT == set(), name
 
 
 def test_the_programs_take_their_settings(templates: Templates) -> None:
@@ -195,8 +207,8 @@ def test_redis_is_reached_by_a_secret(templates: Templates) -> None:
 
 
 def test_secrets_are_only_referred_to(templates: Templates) -> None:
-    keys = {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"}
-    secret = (SECRETS - {"JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "JWT_TENANT_CLAIM"}) | keys
+    keys = {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY", "OPENAI_API_KEY", "OTEL_EXPORTER_OTLP_HEADERS"}
+    secret = (SECRETS - NO_SECRETS) | keys
     for container in templates.containers().values():
         assert not secret & {each["Name"] for each in container["Environment"]}
         for each in container["Secrets"]:
@@ -211,8 +223,8 @@ def test_each_program_is_given_only_what_it_needs(templates: Templates) -> None:
     given = {name: {s["Name"] for s in container["Secrets"]} for name, container in templates.containers().items()}
     livekit = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"}
     assert given == {
-        "api": livekit | {"ADMIN_TOKEN", "API_KEYS"},
-        "voice": livekit | {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"},
+        "api": livekit | {"ADMIN_TOKEN", "API_KEYS", *CONTEXT["callersSecrets"]},
+        "voice": livekit | {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY", *CONTEXT["providersSecrets"]},
         "beat": livekit,
     }
     for kind, arns in {"Api": {"l", "c"}, "Voice": {"l", "p"}, "Beat": {"l"}}.items():
@@ -225,6 +237,12 @@ def test_each_program_is_given_only_what_it_needs(templates: Templates) -> None:
         assert {each for each in read if isinstance(each, str)} == {SECRET[name] for name in arns}
         (redis_url,) = [each for each in read if not isinstance(each, str)]
         assert redis_url["Fn::ImportValue"].startswith("greenroom-data:ExportsOutputRefRedisUrl")
+
+
+def test_agents_are_given_their_own_keys(templates: Templates) -> None:
+    containers = templates.containers()
+    given = {each["Name"]: each["Value"] for each in containers["voice"]["Environment"]}
+    assert given["AGENT_ENV"].split(",") == ["OPENAI_MODEL", *CONTEXT["providersSecrets"]]
 
 
 def test_no_role_may_more_than_it_needs(templates: Templates) -> None:
@@ -274,6 +292,21 @@ def test_nothing_leaves_but_by_what_is_named(templates: Templates) -> None:
         assert all(rule["IpProtocol"] != "-1" for rule in group.get("SecurityGroupEgress", []))
 
 
+def test_traces_reach_the_collector(templates: Templates) -> None:
+    ports = {
+        name.rstrip("0123456789ABCDEF"): {each["FromPort"] for each in group.get("SecurityGroupEgress", [])}
+        for name, group in templates.of("EC2::SecurityGroup").items()
+    }
+    told = {
+        name
+        for name, container in templates.containers().items()
+        for each in container["Environment"]
+        if (each["Name"], each["Value"]) == ("OTEL_EXPORTER_OTLP_ENDPOINT", CONTEXT["tracesEndpoint"])
+    }
+    assert told == {"api", "voice"}, "beat has none"
+    assert {name for name, opened in ports.items() if 4318 in opened} == {"Api", "Voice"}
+
+
 def test_tasks_have_no_public_address(templates: Templates) -> None:
     for service in templates.of("ECS::Service").values():
         place = service["NetworkConfiguration"]["AwsvpcConfiguration"]
@@ -281,39 +314,6 @@ def test_tasks_have_no_public_address(templates: Templates) -> None:
         assert all("tasksSubnet" in subnet["Fn::ImportValue"] for subnet in place["Subnets"])
 
 
-def test_callers_speak_tls(templates: Templates) -> None:
-    listeners = {each["Port"]: each for each in templates.of("ElasticLoadBalancingV2::Listener").values()}
-    assert set(listeners) == {80, 443}
-    assert listeners[443]["Protocol"] == "HTTPS"
-    assert listeners[443]["Certificates"] == [{"CertificateArn": CONTEXT["certificateArn"]}]
-    assert "TLS13" in listeners[443]["SslPolicy"]
-    (sent_on,) = listeners[80]["DefaultActions"]
-    assert (sent_on["Type"], sent_on["RedirectConfig"]["Protocol"]) == ("redirect", "HTTPS")
-
-
-# --- calls, deployments, scaling -----------------------------------------------------------------------
-
-
-def test_tasks_are_given_time_to_stop(templates: Templates) -> None:
-    stop_s = {name: container["StopTimeout"] for name, container in templates.containers().items()}
-    assert stop_s == {"api": 30, "voice": 120, "beat": 30}
-    for group in templates.of("ElasticLoadBalancingV2::TargetGroup").values():
-        attributes = {each["Key"]: each["Value"] for each in group["TargetGroupAttributes"]}
-        assert attributes["deregistration_delay.timeout_seconds"] == "60"
-
-
-def test_every_service_goes_back_when_its_new_tasks_do_not_come_up(templates: Templates) -> None:
-    for service in templates.of("ECS::Service").values():
-        deployment = service["DeploymentConfiguration"]
-        assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
-        assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
-
-
-def test_the_api_is_blue_and_green_and_an_alarm_goes_back(templates: Templates) -> None:
-    service = templates.one("ECS::Service", "Api")
-    deployment = service["DeploymentConfiguration"]
-    assert deployment["Strategy"] == "BLUE_GREEN"
-    assert deployment["BakeTimeInMinutes"] == 10
 def test_users_reach_the_pages_and_the_api_alone(templates: Templates) -> None:
     """As on Kubernetes' Ingress. One rule, for ECS moves one from the old tasks to the new."""
     (rule,) = templates.of("ElasticLoadBalancingV2::ListenerRule").values()
@@ -339,6 +339,44 @@ def test_users_reach_the_pages_and_the_api_alone(templates: Templates) -> None:
     assert (other["Type"], other["FixedResponseConfig"]["StatusCode"]) == ("fixed-response", "404")
 
 
+def test_callers_speak_tls(templates: Templates) -> None:
+    listeners = {each["Port"]: each for each in templates.of("ElasticLoadBalancingV2::Listener").values()}
+    assert set(listeners) == {80, 443}
+    assert listeners[443]["Protocol"] == "HTTPS"
+    assert listeners[443]["Certificates"] == [{"CertificateArn": CONTEXT["certificateArn"]}]
+    assert "TLS13" in listeners[443]["SslPolicy"]
+    (sent_on,) = listeners[80]["DefaultActions"]
+    assert (sent_on["Type"], sent_on["RedirectConfig"]["Protocol"]) == ("redirect", "HTTPS")
+
+
+# --- calls, deployments, scaling -----------------------------------------------------------------------
+
+
+def test_tasks_are_given_time_to_stop(templates: Templates) -> None:
+    stop_s = {name: container["StopTimeout"] for name, container in templates.containers().items()}
+    assert stop_s == {"api": 30, "voice": 120, "beat": 30}
+    for group in templates.of("ElasticLoadBalancingV2::TargetGroup").values():
+        attributes = {each["Key"]: each["Value"] for each in group["TargetGroupAttributes"]}
+        assert attributes["deregistration_delay.timeout_seconds"] == "60"
+
+
+def test_an_operators_drain_lets_the_longest_call_end(templates: Templates) -> None:
+    given = {each["Name"]: each["Value"] for each in templates.containers()["voice"]["Environment"]}
+    assert given["DRAIN_TIMEOUT_S"] == given["MAX_CALL_S"] == "5400"
+
+
+def test_every_service_goes_back_when_its_new_tasks_do_not_come_up(templates: Templates) -> None:
+    for service in templates.of("ECS::Service").values():
+        deployment = service["DeploymentConfiguration"]
+        assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+        assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
+
+
+def test_the_api_is_blue_and_green_and_an_alarm_goes_back(templates: Templates) -> None:
+    service = templates.one("ECS::Service", "Api")
+    deployment = service["DeploymentConfiguration"]
+    assert deployment["Strategy"] == "BLUE_GREEN"
+    assert deployment["BakeTimeInMinutes"] == 10
     assert (deployment["Alarms"]["Enable"], deployment["Alarms"]["Rollback"]) == (True, True)
     reasons = {re.sub(r"\w{8}$", "", each["Ref"]) for each in deployment["Alarms"]["AlarmNames"]}
     assert reasons == {"AlarmsApiErrors", "AlarmsBalancerErrors", "AlarmsApiLatency"}
@@ -392,10 +430,11 @@ def test_logs_are_kept_for_as_long_as_was_said(templates: Templates) -> None:
 
 
 def test_the_context_is_read() -> None:
-    given = CONTEXT | {"maxBots": "120", "settings": '{"WARM_MAX_AGE_S": 600}'}  # as -c has it
-    config = Config.of(given.get)
+    by_c = {"maxBots": "120", "settings": '{"WARM_MAX_AGE_S": 600}', "callersSecrets": "A_KEY,B_KEY"}
+    config = Config.of((CONTEXT | by_c).get)
     assert config.max_bots == 120
     assert config.settings == {"WARM_MAX_AGE_S": "600"}
+    assert config.callers_secrets == ("A_KEY", "B_KEY")
     assert config.repository == "greenroom-orchestrator"
 
 
@@ -415,8 +454,35 @@ def test_what_is_shipped_asks_for_the_rest() -> None:
         ({"maxBots": "many"}, "maxBots should be a number"),
         ({"settings": "{"}, "settings should be JSON"),
         ({"settings": {"max bots": 1}}, "should be a setting's name"),
+        ({"settings": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}}, "is tracesEndpoint"),
+        ({"tracesEndpoint": "collector:4318"}, "tracesEndpoint should be an address"),
+        ({"tracesEndpoint": "http://collector:otlp"}, "tracesEndpoint should be an address"),
+        ({"callersSecrets": ["jwt secret"]}, "callersSecrets: jwt secret should be"),
+        ({"providersSecrets": ["JWT_SECRET"]}, "providersSecrets: JWT_SECRET is for no agent"),
     ],
 )
 def test_a_wrong_context_is_said_in_words(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         Config.of((CONTEXT | wrong).get)
+
+
+@pytest.mark.parametrize(
+    "name", sorted((SECRETS - NO_SECRETS) | {"OPENAI_API_KEY", "STRIPE_SECRET", "OTEL_EXPORTER_OTLP_HEADERS"})
+)
+def test_a_secret_is_no_setting(name: str) -> None:
+    """It would stand in the task definitions, for whoever may describe them."""
+    with pytest.raises(ConfigError, match=f"settings: {name} is a secret.*callersSecrets.*providersSecrets"):
+        Config.of((CONTEXT | {"settings": {name: "x"}}).get)
+
+
+def test_every_other_setting_is_one() -> None:
+    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"}
+    secret = (SECRETS - NO_SECRETS) | {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"} | elsewhere
+    settings = dict.fromkeys(known_variables() - secret, "x")
+    assert Config.of((CONTEXT | {"settings": settings}).get).settings == settings
+
+
+def test_a_collector_at_tls_needs_no_port_of_its_own() -> None:
+    """443 is open already, and EC2 takes no rule twice."""
+    for endpoint, port in {"https://collector": 443, "http://collector": 80, "http://c:4318/x": 4318, "": None}.items():
+        assert Config.of((CONTEXT | {"tracesEndpoint": endpoint}).get).traces_port == port
