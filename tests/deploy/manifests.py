@@ -53,7 +53,8 @@ class Manifests:
         """Those that are written in the manifests, out of ConfigMaps too."""
         given: dict[str, str] = {}
         for source in container.get("envFrom", []):
-            given |= self.named("ConfigMap", source["configMapRef"]["name"])["data"]
+            if "configMapRef" in source:
+                given |= self.named("ConfigMap", source["configMapRef"]["name"])["data"]
         return given | {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
 
     def mounted(self, workload: Object, container: Object) -> dict[str, str]:

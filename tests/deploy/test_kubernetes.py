@@ -108,7 +108,25 @@ def test_only_hosts_know_the_providers_and_only_the_api_the_operator(built: Mani
     for workload, container in built.of_ours():
         given = secrets_of(container).keys()
         assert (providers <= given) == (labels(workload)[NAME] == "greenroom-host")
-        assert ("ADMIN_TOKEN" in given) == (labels(workload)[NAME] == "greenroom-api")
+        for secret in ("ADMIN_TOKEN", "API_KEYS", "JWT_SECRET"):
+            assert (secret in given) == (labels(workload)[NAME] == "greenroom-api")
+        assert ("OTEL_EXPORTER_OTLP_HEADERS" in given) == (labels(workload)[NAME] != "greenroom-beat")
+
+
+def test_what_not_everybody_has_may_be_missing(built: Manifests) -> None:
+    needed = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS"}
+    for _, container in built.of_ours():
+        refs = {each["name"]: each["valueFrom"].get("secretKeyRef") for each in container["env"] if "valueFrom" in each}
+        assert {name for name, ref in refs.items() if ref and not ref.get("optional")} <= needed
+
+
+def test_agents_keys_of_their_own_reach_hosts_and_set_nothing_of_ours(built: Manifests) -> None:
+    """Of two sources the later one wins: a key in that Secret changes no setting."""
+    keys = {"secretRef": {"name": "greenroom-agent-keys", "optional": True}}
+    for workload, container in built.of_ours():
+        (*others, last) = container["envFrom"]
+        assert "configMapRef" in last
+        assert others == ([keys] if labels(workload)[NAME] == "greenroom-host" else [])
 
 
 def test_kubernetes_sets_no_variable_of_its_own(built: Manifests) -> None:
