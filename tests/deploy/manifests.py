@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.stack import TOP
 
 FOLDER = TOP / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
+COMPONENTS = ("livekit-in-cluster", "traces")
 IMAGE = "greenroom-orchestrator"
 WORKLOADS = ("Deployment", "StatefulSet")
 NAME = "app.kubernetes.io/name"
@@ -72,6 +74,14 @@ class Manifests:
 def manifests(overlay: str) -> Manifests:
     """One overlay, built once."""
     return Manifests(tuple(build(FOLDER / "overlays" / overlay)))
+
+
+def with_component(overlay: str, component: str, folder: Path) -> Manifests:
+    """One overlay that takes a component, as its user would write it: in a copy in this folder."""
+    shutil.copytree(FOLDER, folder / "kubernetes")
+    path = folder / "kubernetes" / "overlays" / overlay / "kustomization.yaml"
+    path.write_text(f"{path.read_text()}components: [../../components/{component}]\n")
+    return Manifests(tuple(build(path.parent)))
 
 
 def pod(workload: Object) -> Any:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import kubernetes_validate
 import pytest
 
-from tests.deploy.manifests import NAME, OVERLAYS, Manifests, labels, manifests, pod, selects
+from tests.deploy.manifests import (
+    COMPONENTS,
+    FOLDER,
+    NAME,
+    OVERLAYS,
+    Manifests,
+    labels,
+    manifests,
+    pod,
+    selects,
+    with_component,
+)
 from tests.deploy.routes import is_page, routes
+from tests.support.stack import TOP
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -71,3 +87,73 @@ def test_everything_is_denied_but_what_is_needed(built: Manifests) -> None:
 def test_every_policy_is_about_a_pod(built: Manifests) -> None:
     for policy in built.of("NetworkPolicy"):
         assert any(selects(policy["spec"]["podSelector"], labels(each)) for each in built.workloads)
+
+
+# --- components -----------------------------------------------------------------------------------------
+
+
+def _added(overlay: str, component: str, folder: Path) -> dict[str, list[Any]]:
+    """What each of our workloads may reach with a component, and not without it."""
+    plain, more = manifests(overlay), with_component(overlay, component, folder)
+    assert len(more.workloads) == len(plain.workloads)
+    added = {}
+    for each in more.workloads:
+        before = list(_policies(plain, each, "Egress"))
+        added[labels(each)[NAME]] = [rule for rule in _policies(more, each, "Egress") if rule not in before]
+    return added
+
+
+def _by_label(rules: list[Any]) -> set[tuple[str, Any]]:
+    """The ports that a label of a namespace opens."""
+    return {
+        (f"{name}={value}", port.get("endPort", port["port"]))
+        for rule in rules
+        for peer in rule["to"]
+        for name, value in peer.get("namespaceSelector", {}).get("matchLabels", {}).items()
+        for port in rule["ports"]
+    }
+
+
+def _blocks(rules: list[Any]) -> set[str]:
+    return {peer["ipBlock"]["cidr"] for rule in rules for peer in rule["to"] if "ipBlock" in peer}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_livekit_in_the_cluster_is_reached(overlay: str, tmp_path: Path) -> None:
+    added = _added(overlay, "livekit-in-cluster", tmp_path)
+    label = "greenroom/serves=livekit"
+    assert _by_label(added["greenroom-api"]) == {(label, 7880)}
+    assert _by_label(added["greenroom-host"]) == {(label, 7880), (label, 7881), (label, 60000)}
+    assert added["greenroom-beat"] == []
+    # Its chart's pods have their nodes' addresses, which no label finds.
+    assert _blocks(added["greenroom-api"]) == _blocks(added["greenroom-host"]) == {"10.0.0.0/8"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_traces_reach_a_collector_in_the_cluster(overlay: str, tmp_path: Path) -> None:
+    added = _added(overlay, "traces", tmp_path)
+    assert _by_label(added["greenroom-api"]) == _by_label(added["greenroom-host"]) == {("greenroom/takes=traces", 4318)}
+    assert added["greenroom-beat"] == []
+    taken = with_component(overlay, "traces", tmp_path / "again")
+    for _, container in taken.of_ours():
+        settings = taken.settings(container)
+        assert urlsplit(settings["OTEL_EXPORTER_OTLP_ENDPOINT"]).port == 4318
+        assert settings.keys() >= {"LIVEKIT_URL", "MAX_BOTS", "DRAIN_TIMEOUT_S"}, "it adds to them"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_what_a_component_adds_is_valid(component: str, tmp_path: Path) -> None:
+    plain = manifests("small").objects
+    added = [each for each in with_component("small", component, tmp_path).objects if each not in plain]
+    assert "NetworkPolicy" in {each["kind"] for each in added}
+    for each in added:
+        kubernetes_validate.validate(dict(each), "1.33", strict=True)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_page_says_what_a_component_wants(component: str) -> None:
+    page = (TOP / "docs" / "deploy" / "kubernetes.md").read_text()
+    assert f"`{component}`" in page
+    policy = (FOLDER / "components" / component / "network.yaml").read_text()
+    (label,) = re.findall(r"kubectl label namespace \w+ (\S+)", policy)
+    assert label in page
