@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.cli.serve import Program
 from orchestrator.settings import Settings, load_settings
 from tests.deploy.image import stop_wait_s
 from tests.deploy.manifests import (
+    FOLDER,
     NAME,
     OVERLAYS,
     Manifests,
@@ -195,6 +197,14 @@ def test_a_host_is_given_as_long_as_a_call(built: Manifests, read: Read) -> None
         assert grace_s >= stop_wait_s("worker") + settings.drain_timeout_s + HOST_END_S
         assert "lifecycle" not in container, "SIGTERM drains it"
         assert workload["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_what_is_raised_with_the_longest_call_is_said_beside_it() -> None:
+    before = (FOLDER / "base" / "settings.env").read_text().partition("\nMAX_CALL_S=")[0]
+    comment = " ".join(line.removeprefix("# ") for line in before.splitlines()[-2:])
+    assert "DRAIN_TIMEOUT_S, and terminationGracePeriodSeconds" in comment
+    (above_s,) = map(int, re.findall(r"has to be (\d+) above", comment))
+    assert above_s >= stop_wait_s("worker") + HOST_END_S
 
 
 def test_an_api_answers_until_nobody_asks_it(built: Manifests) -> None:
