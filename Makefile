@@ -17,6 +17,9 @@ run: ## Start everything on this machine; Ctrl-C ends it
 test: ## Check style, types and import directions, and run all tests
 	@sh scripts/test.sh $(ARGS)
 
+image-test: ## Build the container images without Docker, and run them: a session, an answer, every stop
+	@sh scripts/image_test.sh $(ARGS)
+
 bench: ## Measure all figures and compare with the alternatives, 45 minutes: make bench ARGS="open_loop claims"
 	@sh scripts/setup.sh --bench && sh scripts/frontend.sh
 	@.venv/bin/python -m benchmarks $(ARGS)
