@@ -57,6 +57,8 @@ def main(ctx=None):
         "PREWARM_POOL_SIZE": "3",
         "MAX_CALL_S": str(MAX_CALL_S),
         "LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": secret.OTEL_EXPORTER_OTLP_ENDPOINT,
+        "OTEL_EXPORTER_OTLP_HEADERS": secret.OTEL_EXPORTER_OTLP_HEADERS,
     }
     api = railway_service(
         "api",

@@ -41,6 +41,7 @@ FAKE = {
     "ADMIN_TOKEN": "a-token-of-sixteen-characters",
     "API_KEYS": "a-key-of-sixteen-characters",
     "ALLOWED_ORIGINS": "https://shop.example.com",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.railway.internal:4318",
 }
 REPLICA = "b1f4c2f0-0a1b-4c3d-9e8f-001122334455"
 
@@ -108,6 +109,20 @@ def test_no_secret_is_written(name: str, services: Mapping[str, Any]) -> None:
 def test_the_start_command_is_the_images(name: str, services: Mapping[str, Any]) -> None:
     assert shlex.split(services[name]["deploy"]["startCommand"]) == [*entry_point(), *PROGRAMS[name]]
     assert {*PROGRAMS[name]} <= {program.value for program in Program}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_is_told_where_traces_go(name: str, services: Mapping[str, Any]) -> None:
+    variables = services[name]["variables"]
+    for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"):
+        assert variables[variable]["type"] == "sharedReference"
+
+
+def test_every_shared_variable_is_on_the_page(services: Mapping[str, Any]) -> None:
+    page = (TOP / "docs" / "deploy" / "railway.md").read_text()
+    variables = [each for service in services.values() for each in service["variables"].items()]
+    shared = {name for name, value in variables if value["type"] == "sharedReference"}
+    assert [name for name in shared if f"`{name}`" not in page] == []
 
 
 def test_the_api_is_found_by_both_families(services: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
