@@ -45,6 +45,19 @@ async def main():
 asyncio.run(main())
 """
 """Joins, listens, and answers once; the one that speaks begins. Stays until its standard input is closed."""
+STUN = """
+import socket, struct, sys
+
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 3478))
+print("ready", flush=True)
+while True:
+    asked, (host, port) = server.recvfrom(2048)
+    address = int.from_bytes(socket.inet_aton(host)) ^ 0x2112A442
+    found = struct.pack("!HHBBHI", 0x0020, 8, 0, 1, port ^ 0x2112, address)
+    server.sendto(struct.pack("!HH", 0x0101, len(found)) + asked[4:20] + found, (host, port))
+"""
+"""Says to who asks from where it was asked, as RFC 8489 has it (XOR-MAPPED-ADDRESS)."""
 
 
 # --- Redis ---------------------------------------------------------------------------------------------------
@@ -156,6 +169,30 @@ async def test_on_a_laptop_the_browser_and_the_agent_both_reach_livekit(tmp_path
         await _says(browser, "joined")
         await _says(agent, "heard")
         await _says(browser, "heard")
+
+
+async def test_in_production_livekit_learns_its_public_address_and_is_reached_there(tmp_path: Path) -> None:
+    """LiveKit, an agent and a browser, each in a network of its own, where LiveKit's address is what STUN says."""
+    service = PROD.services(GIVEN)["livekit"]
+    config = yaml.safe_load(service["environment"]["LIVEKIT_CONFIG"])
+    with netns.network(3) as network, contextlib.ExitStack() as stack:
+        livekit, agents, elsewhere = network.machines
+        stun = stack.enter_context(_program(network.hub, "-c", STUN, network.hub.address))
+        await _says(stun, "ready")
+        config["rtc"]["stun_servers"] = [f"{network.hub.address}:3478"]  # the file's are on the internet
+        server = stack.enter_context(_livekit(config, service["environment"]["LIVEKIT_KEYS"], tmp_path, livekit))
+        url = f"{livekit.address}:{config['port']}"
+        await _room_is_made(f"http://{url}")
+
+        agent = stack.enter_context(_participant(agents, f"ws://{url}", speaks=False))
+        await _says(agent, "joined")
+        browser = stack.enter_context(_participant(elsewhere, f"ws://{url}", speaks=True))
+        await _says(browser, "joined")
+        await _says(agent, "heard")
+        await _says(browser, "heard")
+        log = server.log.read_text()
+        assert "using external IPs" in log
+        assert f'"externalIP": "{livekit.address}"' in log
 
 
 async def _room_is_made(url: str) -> None:
