@@ -36,8 +36,9 @@ GIVEN = {
     "LIVEKIT_API_KEY": "key",
     "LIVEKIT_API_SECRET": "s" * 32,
 }
-OF_COMPOSE = {*COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "REDIS_MEMORY"}
+OF_COMPOSE = {*COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "REDIS_MEMORY", "ALERT_WEBHOOK_URL"}
 """What the files take that is no setting of Greenroom's."""
+PORT = Settings.model_fields["port"].default
 ROUTES = {route.path for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)}
 WORDS_OF_CADDY = {"DOMAIN", "LIVEKIT_DOMAIN", "ACME_EMAIL", "API_HOST", "API_PORT", "LIVEKIT_SOURCES"}
 
@@ -227,6 +228,23 @@ def test_doctor_knows_what_the_file_wants_and_what_it_makes_of_it() -> None:
     for name, form in COMPOSE_SETS.items():
         found = {environment[name] for environment in environments if name in environment}
         assert found == {form.format_map(GIVEN)}, name
+
+
+def test_prometheus_finds_the_api_and_the_alertmanager_that_may_go_out() -> None:
+    document, config = PROD.document(GIVEN), yaml.safe_load((TREE / "deploy/prometheus/prometheus.yml").read_text())
+    services, networks = document["services"], document["networks"]
+    [job] = config["scrape_configs"]
+    [found] = job["dns_sd_configs"]
+    [name] = found["names"]
+    assert settings_of(PROD.services(GIVEN)[name]).port == found["port"] == PORT
+    assert job["metrics_path"] in ROUTES
+    [[target]] = [
+        each["targets"] for manager in config["alerting"]["alertmanagers"] for each in manager["static_configs"]
+    ]
+    name, _, port = target.partition(":")
+    assert f"http://127.0.0.1:{port}/-/healthy" in services[name]["healthcheck"]["test"]
+    assert set(services[name]["networks"]) >= set(services["prometheus"]["networks"])
+    assert any(not (networks[each] or {}).get("internal") for each in services[name]["networks"])
 
 
 def test_agents_are_given_the_providers_keys_and_the_api_is_not() -> None:

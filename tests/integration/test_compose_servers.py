@@ -1,16 +1,21 @@
-"""Redis and LiveKit, started with the very commands and configurations of the Compose files."""
+"""Redis, LiveKit and the Alertmanager, started with the very commands and configurations of the Compose files."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import queue
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
 import redis
 import yaml
@@ -18,7 +23,7 @@ from livekit import api
 
 from tests.deploy.compose import TREE, ComposeFile
 from tests.support import netns
-from tests.support.servers import Place, Program, free_port, livekit_binary, running, wait_until
+from tests.support.servers import Place, Program, free_port, livekit_binary, missing, running, wait_until
 
 LAPTOP, PROD = ComposeFile("docker-compose.celery.yml"), ComposeFile("docker-compose.prod.yml")
 PASSWORD = "a-password-of-some-length"
@@ -203,3 +208,85 @@ async def _room_is_made(url: str) -> None:
                 await livekit.room.create_room(api.CreateRoomRequest(name=ROOM))
                 return
             await asyncio.sleep(0.1)
+
+
+# --- the Alertmanager ----------------------------------------------------------------------------------------
+
+PATH = "/hook?key=a%20b&c=d"
+"""An address as they are: with what the shell, or YAML, could take for its own."""
+
+
+@pytest.fixture
+def told() -> Iterator[tuple[str, queue.Queue[tuple[str, Any]]]]:
+    """Somebody's webhook: its address, and what comes there."""
+    came: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.put((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}{PATH}", came
+        server.shutdown()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _alertmanager(folder: Path, webhook: str) -> Iterator[str]:
+    """Its service's command, at an address and in a folder of the test's; yields its API's address."""
+    binary = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
+    if binary is None:
+        missing("Alertmanager", "apt-get install prometheus-alertmanager")
+    service = PROD.services(GIVEN | {"ALERT_WEBHOOK_URL": webhook})["alertmanager"]
+    at = f"127.0.0.1:{free_port()}"
+    *shell, script = service["entrypoint"]
+    for theirs, ours in (
+        ("exec alertmanager", f"exec {binary} --web.listen-address={at}"),
+        ("/tmp/alertmanager.yml", f"{folder}/alertmanager.yml"),
+        ("--storage.path=/alertmanager", f"--storage.path={folder}/data"),
+        ("group_wait: 10s", "group_wait: 100ms"),
+    ):
+        assert theirs in script
+        script = script.replace(theirs, ours)
+    settings = [f"{name}={value}" for name, value in service["environment"].items()]
+    with running(Program(["env", *settings, *shell, script], folder / "alertmanager.log")):
+        wait_until(lambda: _is_healthy(f"http://{at}"), what="the Alertmanager is healthy")
+        yield f"http://{at}/api/v2"
+
+
+def _is_healthy(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/-/healthy", trust_env=False).status_code == 200
+    return False
+
+
+def _alert(url: str) -> None:
+    """As Prometheus says that an alert fires."""
+    alert = {"labels": {"alertname": "PoolEmpty"}, "annotations": {"runbook_url": "docs/runbooks/PoolEmpty.md"}}
+    assert httpx.post(f"{url}/alerts", json=[alert], trust_env=False).status_code == 200
+
+
+def test_an_alert_reaches_the_webhook(tmp_path: Path, told: tuple[str, queue.Queue[tuple[str, Any]]]) -> None:
+    webhook, came = told
+    with _alertmanager(tmp_path, webhook) as url:
+        _alert(url)
+        path, message = came.get(timeout=20)
+    assert path == PATH
+    [alert] = message["alerts"]
+    assert (alert["status"], alert["labels"]["alertname"]) == ("firing", "PoolEmpty")
+    assert alert["annotations"]["runbook_url"] == "docs/runbooks/PoolEmpty.md"
+
+
+def test_without_a_webhook_alerts_are_kept_for_who_asks(tmp_path: Path) -> None:
+    with _alertmanager(tmp_path, "") as url:
+        _alert(url)
+        [alert] = httpx.get(f"{url}/alerts", trust_env=False).json()
+    assert alert["labels"] == {"alertname": "PoolEmpty"}
+    assert "Notify attempt failed" not in (tmp_path / "alertmanager.log").read_text()
