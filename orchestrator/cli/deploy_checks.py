@@ -154,9 +154,29 @@ def calls_outlive_sigterm(deployment: Deployment) -> Finding:
     return _bad("DRAIN_ON_TERM", "false: a deploy ends calls", "set DRAIN_ON_TERM=true")
 
 
+def drains_outlast_calls(deployment: Deployment) -> Finding:
+    """A host that stops ends what is left of its calls then, however long they may be."""
+    drain_s, call_s = deployment.settings.drain_timeout_s, deployment.settings.max_call_s
+    if drain_s >= call_s:
+        return _ok("DRAIN_TIMEOUT_S", "a drain waits for the longest call")
+    found = f"a drain ends calls after {drain_s:g} s, and they may take {call_s:g} (MAX_CALL_S)"
+    return Finding("warn", "DRAIN_TIMEOUT_S", found, f"set DRAIN_TIMEOUT_S={ceil(call_s)}, or upgrades cut calls")
+
+
 def stop_takes_s(settings: Settings) -> int:
     """The seconds that a container with a host may take from SIGTERM to its end, at most."""
     return OTHERS_END_S + ceil(settings.drain_timeout_s) + HOST_END_S
+
+
+def _waits(deployment: Deployment, name: str) -> Finding:
+    """Whether the variable of this name gives a host the seconds that its stop may take."""
+    least = stop_takes_s(deployment.settings)
+    value = deployment.environ.get(name) or "0"
+    if value.isascii() and value.isdigit() and int(value) >= least:
+        return _ok(name, f"{value} s are enough for the calls")
+    return _bad(
+        name, f"{value} s", f"set it to {least} (DRAIN_TIMEOUT_S and the programs' own ends), or calls are cut off"
+    )
 
 
 def host_id_is_each_ones_own(deployment: Deployment) -> Finding:
@@ -186,6 +206,28 @@ def redis_has_a_password(deployment: Deployment) -> Finding:
     return _bad("Redis", "no password that will do", remedy)
 
 
+def browsers_come_to_the_agents(deployment: Deployment) -> Finding:
+    """With a LiveKit elsewhere, what browsers are told is no longer Caddy's to lead there."""
+    own, told = urlsplit(deployment.settings.livekit_url), urlsplit(deployment.settings.public_livekit_url)
+    if own.scheme != "wss" or own.hostname == told.hostname:
+        return _ok("LIVEKIT_DOMAIN", "leads browsers to the LiveKit that agents use")
+    found = f"agents are at {own.hostname}, browsers are sent to {told.hostname}"
+    return _bad("LIVEKIT_DOMAIN", found, f"set LIVEKIT_DOMAIN={own.hostname}, or leave LIVEKIT_URL out")
+
+
+def compose_waits(deployment: Deployment) -> Finding:
+    """Docker kills what has not ended by then."""
+    return _waits(deployment, "HOST_STOP_GRACE_S")
+
+
+def alerts_reach_somebody(deployment: Deployment) -> Finding:
+    """Without an address the Alertmanager keeps them to itself."""
+    if deployment.has("ALERT_WEBHOOK_URL"):
+        return _ok("ALERT_WEBHOOK_URL", "set")
+    remedy = "set it to an address that takes Alertmanager's webhook"
+    return Finding("warn", "ALERT_WEBHOOK_URL", "not set: alerts reach nobody", remedy)
+
+
 # --- Railway -------------------------------------------------------------------------------------------------
 
 
@@ -206,13 +248,7 @@ def binds_ipv6(deployment: Deployment) -> Finding:
 
 def railway_waits(deployment: Deployment) -> Finding:
     """It waits for nothing unless it is told to."""
-    name, least = "RAILWAY_DEPLOYMENT_DRAINING_SECONDS", stop_takes_s(deployment.settings)
-    value = deployment.environ.get(name) or "0"
-    if value.isascii() and value.isdigit() and int(value) >= least:
-        return _ok(name, f"{value} s are enough for the calls")
-    return _bad(
-        name, f"{value} s", f"set it to {least} (DRAIN_TIMEOUT_S and the programs' own ends), or calls are cut off"
-    )
+    return _waits(deployment, "RAILWAY_DEPLOYMENT_DRAINING_SECONDS")
 
 
 # --- Kubernetes ----------------------------------------------------------------------------------------------
@@ -253,11 +289,20 @@ def secrets_are_references(deployment: Deployment) -> Finding:
 
 EVERYWHERE: tuple[Rule, ...] = (
     redis_is_elsewhere, livekit_is_elsewhere, browsers_reach_livekit, operators_may, callers_are_known,
-    origins_are_named, proxies_are_trusted, voice_is_real, calls_outlive_sigterm, host_id_is_each_ones_own,
+    origins_are_named, proxies_are_trusted, voice_is_real, calls_outlive_sigterm, drains_outlast_calls,
+    host_id_is_each_ones_own,
 )  # fmt: skip
 
 RULES: Mapping[Platform, tuple[Rule, ...]] = {
-    Platform.COMPOSE: (compose_variables_are_set, redis_has_a_password, *EVERYWHERE, reachable_from_outside),
+    Platform.COMPOSE: (
+        compose_variables_are_set,
+        redis_has_a_password,
+        *EVERYWHERE,
+        browsers_come_to_the_agents,
+        reachable_from_outside,
+        compose_waits,
+        alerts_reach_somebody,
+    ),
     Platform.RAILWAY: (livekit_is_not_on_railway, *EVERYWHERE, binds_ipv6, railway_waits),
     Platform.KUBERNETES: (*EVERYWHERE, reachable_from_outside, kubernetes_waits),
     Platform.AWS: (redis_has_tls, *EVERYWHERE, reachable_from_outside, fargate_waits, secrets_are_references),

@@ -56,7 +56,10 @@ def for_this_machine(dotenv: Path) -> list[Finding]:
 
 def for_platform(platform: Platform) -> list[Finding]:
     """Check what a platform would be given. What is no setting at all is found first, and mended first."""
-    os.environ |= deploy_platforms.environment_on(platform, os.environ)
+    environ = deploy_platforms.environment_on(platform, os.environ)
+    for name in os.environ.keys() - environ.keys():  # what does not get there is not judged
+        del os.environ[name]
+    os.environ |= environ
     try:
         settings = environment.read_settings()
     except CommandError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 TREE = Path(__file__).parents[2]
-VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<default>:-[^}]*|:\?[^}]*)?\}")
+VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>:[-+?][^}]*)?\}")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -35,11 +35,11 @@ class ComposeFile:
     @property
     def wanted(self) -> set[str]:
         """Those without which Docker refuses the file."""
-        return {found["name"] for found in VARIABLE.finditer(self.text) if (found["default"] or "").startswith(":?")}
+        return {found["name"] for found in VARIABLE.finditer(self.text) if (found["rest"] or "").startswith(":?")}
 
     def document(self, given: Mapping[str, str]) -> dict[str, Any]:
         """The whole file with these variables in it."""
-        text = VARIABLE.sub(lambda found: given.get(found["name"]) or _default(found), self.text)
+        text = VARIABLE.sub(lambda found: _put_in(found, given.get(found["name"], "")), self.text)
         document = yaml.safe_load(text.replace("$$", "$"))
         assert isinstance(document, dict)
         return document
@@ -58,9 +58,11 @@ class ComposeFile:
                 yield name, service
 
 
-def _default(found: re.Match[str]) -> str:
-    default = found["default"] or ""
-    return default.removeprefix(":-") if default.startswith(":-") else ""
+def _put_in(found: re.Match[str], value: str) -> str:
+    rest = found["rest"] or ""
+    if rest.startswith(":+"):
+        return rest[2:] if value else ""
+    return value or (rest[2:] if rest.startswith(":-") else "")
 
 
 def seconds(duration: str) -> int:

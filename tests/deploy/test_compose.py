@@ -17,12 +17,18 @@ from agent.settings import AgentSettings
 from orchestrator.api.app import ROUTERS
 from orchestrator.api.pages import content_security_policy
 from orchestrator.cli.deploy_checks import stop_takes_s
-from orchestrator.cli.deploy_platforms import COMPOSE_SETS, COMPOSE_WANTS, IMAGE_SETS
+from orchestrator.cli.deploy_platforms import (
+    COMPOSE_DEFAULTS,
+    COMPOSE_IGNORES,
+    COMPOSE_SETS,
+    COMPOSE_WANTS,
+    IMAGE_SETS,
+)
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.serve import Program
 from orchestrator.settings import Settings
 from tests.deploy.compose import TREE, ComposeFile, image_environment, seconds
-from tests.deploy.settings_names import known_variables
+from tests.deploy.settings_names import OF_COMMANDS, OF_OPENTELEMETRY, known_variables
 
 LAPTOP, PROD = ComposeFile("docker-compose.celery.yml"), ComposeFile("docker-compose.prod.yml")
 BOTH = pytest.mark.parametrize("file", [LAPTOP, PROD], ids=lambda file: file.name)
@@ -36,11 +42,24 @@ GIVEN = {
     "LIVEKIT_API_KEY": "key",
     "LIVEKIT_API_SECRET": "s" * 32,
 }
-OF_COMPOSE = {*COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "REDIS_MEMORY", "ALERT_WEBHOOK_URL"}
+OF_COMPOSE = {
+    *COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "HOST_STOP_GRACE_S", "REDIS_MEMORY",
+    "ALERT_WEBHOOK_URL",
+}  # fmt: skip
 """What the files take that is no setting of Greenroom's."""
+ON_A_LAPTOP = {
+    "REDIS_URL", "LIVEKIT_URL", "HOST_ID", "DRAIN_ON_TERM", "TRUSTED_PROXIES",  # the file says them
+    "GREENROOM_HOME",  # the image says it
+    "AGENT_FILTER",  # the one host serves every kind
+    "JWT_TENANT_CLAIM",  # nobody's customers call
+    "AGENT_USER", "ECS_AGENT_URI",  # as in COMPOSE_IGNORES
+}  # fmt: skip
+"""What a laptop's file does not take, though pages for operators name it."""
 PORT = Settings.model_fields["port"].default
+CLOUD = {"LIVEKIT_URL": "wss://my-project.livekit.cloud", "LIVEKIT_DOMAIN": "my-project.livekit.cloud"}
+NAME = re.compile(r"`([A-Z][A-Z0-9_]+)[=`]")
 ROUTES = {route.path for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)}
-WORDS_OF_CADDY = {"DOMAIN", "LIVEKIT_DOMAIN", "ACME_EMAIL", "API_HOST", "API_PORT", "LIVEKIT_SOURCES"}
+WORDS_OF_CADDY = {"DOMAIN", "LIVEKIT_DOMAIN", "ACME_EMAIL", "API_HOST", "API_PORT", "LIVEKIT_SCHEME", "LIVEKIT_SOURCES"}
 
 
 def settings_of(service: dict[str, Any]) -> Settings:
@@ -71,12 +90,32 @@ def test_every_variable_that_is_taken_is_a_setting_or_told(file: ComposeFile) ->
     assert [name for name in file.variables & OF_COMPOSE if f"`{name}`" not in page] == []
 
 
+@pytest.mark.parametrize(
+    ("file", "left_out"),
+    [(LAPTOP, ON_A_LAPTOP), (PROD, COMPOSE_SETS.keys() | COMPOSE_IGNORES)],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_what_pages_for_operators_name_can_be_set(file: ComposeFile, left_out: set[str]) -> None:
+    pages = [TREE / "docs/operations.md", *(TREE / "docs/runbooks").glob("*.md")]
+    named = {name for page in pages for name in NAME.findall(page.read_text())} & known_variables()
+    assert {"PRICES", "GROQ_MODEL", "SESSION_RECORD_S", "OTEL_EXPORTER_OTLP_HEADERS"} <= named
+    assert named - file.variables == named & left_out
+
+
+@BOTH
+def test_what_an_agent_wants_besides_comes_from_a_file_of_its_own(file: ComposeFile) -> None:
+    services = {name: service.get("env_file") for name, service in file.of_ours(GIVEN)}
+    given = services.pop("agents" if file is PROD else "orchestrator")
+    assert given == [{"path": "agents.env", "required": False}]
+    assert not any(services.values()), "nobody else is given it"
+
+
 @BOTH
 def test_every_program_can_be_started_with_its_settings(file: ComposeFile) -> None:
     for name, service in file.of_ours(GIVEN):
         found = settings_of(service)
         assert urlsplit(found.redis_url).hostname == "redis", name
-        assert str(found.port) == service["environment"].get("PORT", str(found.port))
+        assert found.port == PORT, name
         assert set(service["command"]) <= {program.value for program in Program}, name
 
 
@@ -104,7 +143,7 @@ def test_livekit_tells_the_api_by_its_own_port_and_path(file: ComposeFile) -> No
     [url] = config["webhook"]["urls"]
     assert urlsplit(url).path in ROUTES
     assert urlsplit(url).hostname in {name for name, _ in file.of_ours(GIVEN)}
-    assert urlsplit(url).port == 8080
+    assert urlsplit(url).port == PORT
     [key, secret] = services["livekit"]["environment"]["LIVEKIT_KEYS"].split(": ")
     assert key == config["webhook"]["api_key"]
     for name, service in file.of_ours(GIVEN):
@@ -113,11 +152,13 @@ def test_livekit_tells_the_api_by_its_own_port_and_path(file: ComposeFile) -> No
         assert urlsplit(found.livekit_url).port == config["port"]
 
 
-@BOTH
-def test_pages_may_connect_to_the_livekit_that_browsers_are_told(file: ComposeFile) -> None:
-    services = file.services(GIVEN)
+@pytest.mark.parametrize(
+    ("file", "given"), [(LAPTOP, GIVEN), (PROD, GIVEN), (PROD, GIVEN | CLOUD)], ids=["laptop", "prod", "cloud"]
+)
+def test_pages_may_connect_to_the_livekit_that_browsers_are_told(file: ComposeFile, given: dict[str, str]) -> None:
+    services = file.services(given)
     front = services.get("frontend") or services["caddy"]
-    [ours] = [service for name, service in file.of_ours(GIVEN) if name in {"orchestrator", "api"}]
+    [ours] = [service for name, service in file.of_ours(given) if name in {"orchestrator", "api"}]
     told = settings_of(ours).public_livekit_url
     assert f"connect-src 'self' {front['environment']['LIVEKIT_SOURCES']};" in content_security_policy(told)
 
@@ -127,7 +168,7 @@ def test_caddy_is_told_where_the_api_is(file: ComposeFile) -> None:
     services = file.services(GIVEN)
     front = services.get("frontend") or services["caddy"]
     assert front["environment"]["API_HOST"] in services
-    assert front["environment"]["API_PORT"] == "8080"
+    assert front["environment"]["API_PORT"] == str(PORT)
     assert set(front["environment"]) <= WORDS_OF_CADDY
     read = "".join(path.read_text() for path in (TREE / "deploy/caddy").iterdir())
     assert [name for name in front["environment"] if f"{{${name}" not in read] == []
@@ -150,7 +191,7 @@ def test_a_laptop_needs_no_variable_and_shows_nothing_to_others() -> None:
     published = [port for service in LAPTOP.services({}).values() for port in service.get("ports", [])]
     assert len(published) == 5
     assert all(port.startswith("127.0.0.1:") for port in published)
-    assert {port.split(":")[1] for port in published} >= {"3000", "8080"}
+    assert {port.split(":")[1] for port in published} >= {"3000", str(PORT)}
 
 
 def test_a_laptops_programs_have_the_time_to_end_their_agents() -> None:
@@ -196,6 +237,23 @@ def test_calls_have_the_time_to_end() -> None:
     assert found.drain_timeout_s >= found.max_call_s
 
 
+def test_longer_calls_can_be_given_the_time_to_end() -> None:
+    longer = {"MAX_CALL_S": "7200", "DRAIN_TIMEOUT_S": "7200", "HOST_STOP_GRACE_S": "7320"}
+    agents = PROD.services(GIVEN | longer)["agents"]
+    assert "MAX_CALL_S" in agents["environment"]
+    found = settings_of(agents)
+    assert found.drain_timeout_s == 7200
+    assert seconds(agents["stop_grace_period"]) == 7320 >= stop_takes_s(found)
+
+
+def test_livekit_may_be_elsewhere() -> None:
+    for name, service in PROD.of_ours(GIVEN | CLOUD):
+        found = settings_of(service)
+        assert found.livekit_url == found.public_livekit_url == CLOUD["LIVEKIT_URL"], name
+    assert PROD.services(GIVEN | CLOUD)["caddy"]["environment"]["LIVEKIT_SCHEME"] == "http://"
+    assert PROD.services(GIVEN)["caddy"]["environment"]["LIVEKIT_SCHEME"] == ""
+
+
 def test_programs_may_write_where_they_have_to() -> None:
     for name, service in PROD.of_ours(GIVEN):
         home = str(settings_of(service).greenroom_home)
@@ -224,10 +282,27 @@ def test_the_api_believes_caddy_and_nobody_else() -> None:
 
 def test_doctor_knows_what_the_file_wants_and_what_it_makes_of_it() -> None:
     assert PROD.wanted == set(GIVEN)
-    environments = [service["environment"] for _, service in PROD.of_ours(GIVEN)]
+    elsewhere = dict.fromkeys(COMPOSE_SETS, "x") | GIVEN
+    environments = [service["environment"] for _, service in PROD.of_ours(elsewhere)]
     for name, form in COMPOSE_SETS.items():
         found = {environment[name] for environment in environments if name in environment}
         assert found == {form.format_map(GIVEN)}, name
+    defaults = dict(re.findall(r"\$\{(\w+):-([^}]+)\}", PROD.text))
+    assert defaults.items() >= COMPOSE_DEFAULTS.items()
+
+
+def test_every_other_setting_is_handed_on() -> None:
+    settings = known_variables() - OF_COMMANDS - OF_OPENTELEMETRY
+    assert settings - PROD.variables == (COMPOSE_SETS.keys() | COMPOSE_IGNORES) & settings
+    named = {name for _, service in PROD.of_ours(GIVEN) for name in service["environment"]}
+    assert named & COMPOSE_IGNORES == set()
+
+
+def test_ones_own_agent_is_run_by_every_program() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", (TREE / "docs/deploy/compose.md").read_text(), re.DOTALL)
+    services = yaml.safe_load(block)["services"]
+    assert set(services) == {name for name, _ in PROD.of_ours(GIVEN)}
+    assert all(service["build"].keys() >= {"context", "dockerfile"} for service in services.values())
 
 
 def test_prometheus_finds_the_api_and_the_alertmanager_that_may_go_out() -> None:

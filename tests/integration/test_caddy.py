@@ -147,11 +147,25 @@ def test_calls_are_handed_on_with_the_callers_address(caddy: httpx.Client, path:
     assert answer.json() == {"path": path, "for": "127.0.0.1"}, "what a caller says of itself is not believed"
 
 
-def test_the_file_with_tls_is_one() -> None:
+def _with_tls(**more: str) -> str:
+    """The file with TLS, as Caddy understands it."""
     if shutil.which("caddy") is None:
         missing("caddy", "apt-get install caddy")
-    environ = os.environ | {"DOMAIN": "a.example", "LIVEKIT_DOMAIN": "b.example", "ACME_EMAIL": "ops@a.example"}
+    environ = os.environ | {"DOMAIN": "a.example", "LIVEKIT_DOMAIN": "b.example", "ACME_EMAIL": "ops@a.example"} | more
     argv = ["caddy", "adapt", "--config", str(CONFIG / "Caddyfile.tls"), "--adapter", "caddyfile"]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=True)
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_file_with_tls_is_one() -> None:
+    adapted = _with_tls()
     for words in ('"a.example"', '"b.example"', '"livekit:7880"', '"grafana:3000"', '"name":"api","port":"8080"'):
-        assert words in done.stdout
+        assert words in adapted
+
+
+@pytest.mark.parametrize(("scheme", "names"), [("", ["a.example", "b.example"]), ("http://", ["a.example"])])
+def test_a_name_that_leads_elsewhere_gets_no_certificate(scheme: str, names: list[str]) -> None:
+    apps = json.loads(_with_tls(LIVEKIT_SCHEME=scheme))["apps"]
+    [policy] = apps["tls"]["automation"]["policies"]
+    assert policy["subjects"] == names
+    [with_tls] = [each for each in apps["http"]["servers"].values() if each["listen"] == [":443"]]
+    assert [host for route in with_tls["routes"] for match in route["match"] for host in match["host"]] == names

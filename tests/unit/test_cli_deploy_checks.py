@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli import deploy_checks as rules
 from orchestrator.cli import doctor, provision
 from orchestrator.cli.deploy_checks import RULES, Deployment, Rule
-from orchestrator.cli.deploy_platforms import COMPOSE_WANTS, Platform, environment_on
+from orchestrator.cli.deploy_platforms import COMPOSE_DEFAULTS, COMPOSE_WANTS, Platform, environment_on
 from orchestrator.settings import Settings
 
 COMMON = {
@@ -30,10 +30,12 @@ COMMON = {
     "INWORLD_API_KEY": "i",
 }
 WELL = {
-    Platform.COMPOSE: COMMON | dict.fromkeys(COMPOSE_WANTS, "x"),
+    Platform.COMPOSE: COMMON
+    | dict.fromkeys(COMPOSE_WANTS, "a-password-of-some-length")
+    | {"LIVEKIT_DOMAIN": "my-project.livekit.cloud", "ALERT_WEBHOOK_URL": "https://alerts.example.com"},
     Platform.RAILWAY: COMMON | {"BIND": "::", "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3715"},
     Platform.KUBERNETES: COMMON | {"HOST_ID": socket.gethostname()},
-    Platform.AWS: COMMON | {"DRAIN_TIMEOUT_S": "5"},
+    Platform.AWS: COMMON | {"DRAIN_TIMEOUT_S": "5", "MAX_CALL_S": "5"},
 }
 
 
@@ -73,10 +75,23 @@ def test_where_all_is_well_nothing_is_to_be_mended(platform: Platform) -> None:
         (rules.proxies_are_trusted, Platform.AWS, {"TRUSTED_PROXIES": ""}, "warn", "not set"),
         (rules.voice_is_real, Platform.AWS, {"GROQ_API_KEY": ""}, "warn", "GROQ_API_KEY"),
         (rules.reachable_from_outside, Platform.AWS, {"BIND": "127.0.0.1"}, "bad", "127.0.0.1"),
-        (rules.calls_outlive_sigterm, Platform.COMPOSE, {"DRAIN_ON_TERM": "false"}, "bad", "ends calls"),
+        (rules.calls_outlive_sigterm, Platform.KUBERNETES, {"DRAIN_ON_TERM": "false"}, "bad", "ends calls"),
+        *(
+            (rules.drains_outlast_calls, platform, {"DRAIN_TIMEOUT_S": "3600", "MAX_CALL_S": "7200"}, "warn", "3600 s")
+            for platform in Platform
+        ),
         (rules.host_id_is_each_ones_own, Platform.KUBERNETES, {"HOST_ID": "host-1"}, "bad", "every container"),
         (rules.compose_variables_are_set, Platform.COMPOSE, {"DOMAIN": ""}, "bad", "DOMAIN"),
-        (rules.redis_has_a_password, Platform.COMPOSE, {"REDIS_URL": "redis://redis:6379"}, "bad", "no password"),
+        (rules.redis_has_a_password, Platform.COMPOSE, {"REDIS_PASSWORD": "short"}, "bad", "no password"),
+        (
+            rules.browsers_come_to_the_agents,
+            Platform.COMPOSE,
+            {"LIVEKIT_DOMAIN": "livekit.example.com"},
+            "bad",
+            "browsers are sent to livekit.example.com",
+        ),
+        (rules.compose_waits, Platform.COMPOSE, {"DRAIN_TIMEOUT_S": "7200"}, "bad", "3720 s"),
+        (rules.alerts_reach_somebody, Platform.COMPOSE, {"ALERT_WEBHOOK_URL": ""}, "warn", "nobody"),
         (rules.livekit_is_not_on_railway, Platform.RAILWAY, {"LIVEKIT_URL": "ws://livekit:7880"}, "bad", "UDP"),
         (rules.livekit_is_not_on_railway, Platform.RAILWAY, {"LIVEKIT_URL": "wss://l.railway.internal"}, "bad", "UDP"),
         (rules.binds_ipv6, Platform.RAILWAY, {"BIND": ""}, "bad", "0.0.0.0"),
@@ -116,16 +131,38 @@ def test_compose_makes_addresses_of_its_variables() -> None:
     assert "LIVEKIT_PUBLIC_URL" not in environ, "nothing is made of what is not there"
 
 
-def test_what_is_set_wins_over_what_a_file_says() -> None:
-    environ = environment_on(Platform.COMPOSE, {"LIVEKIT_URL": "wss://elsewhere", "DRAIN_ON_TERM": ""})
-    assert environ["LIVEKIT_URL"] == "wss://elsewhere"
+def test_what_is_set_wins_over_what_the_image_says() -> None:
+    environ = environment_on(Platform.KUBERNETES, {"BIND": "::", "DRAIN_ON_TERM": ""})
+    assert environ["BIND"] == "::"
     assert environ["DRAIN_ON_TERM"] == "true"
+
+
+def test_on_compose_what_is_set_counts_where_the_file_hands_it_on() -> None:
+    given = {"LIVEKIT_URL": "wss://elsewhere", "DRAIN_TIMEOUT_S": "7200", "MAX_BOTS": "9", "DOMAIN": "x"}
+    assert environment_on(Platform.COMPOSE, given).items() >= given.items()
+    assert environment_on(Platform.COMPOSE, {})["LIVEKIT_URL"] == "ws://livekit:7880"
+
+
+def test_on_compose_what_docker_would_not_use_is_not_judged() -> None:
+    given = {
+        "BIND": "127.0.0.1", "HOST_ID": "one", "REDIS_URL": "redis://elsewhere", "PORT": "1", "DRAIN_ON_TERM": "false",
+        "LIVEKIT_PUBLIC_URL": "wss://elsewhere", "REDIS_PASSWORD": "abc", "LIVEKIT_DOMAIN": "livekit.example.com",
+    }  # fmt: skip
+    environ = environment_on(Platform.COMPOSE, given)
+    assert environ["BIND"] == "0.0.0.0"
+    assert environ["REDIS_URL"] == "redis://:abc@redis:6379/0"
+    assert environ["LIVEKIT_PUBLIC_URL"] == "wss://livekit.example.com"
+    assert (environ["PORT"], environ["DRAIN_ON_TERM"]) == ("8080", "true")
+    assert "HOST_ID" not in environ
+    del given["REDIS_PASSWORD"]
+    assert "REDIS_URL" not in environment_on(Platform.COMPOSE, given), "Docker starts nothing"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the command is called in, with nothing set in its environment."""
-    for name in {*map(str.upper, Settings.model_fields), *(name for given in WELL.values() for name in given)}:
+    given = {*COMPOSE_DEFAULTS, *(name for given in WELL.values() for name in given)}
+    for name in given | {*map(str.upper, Settings.model_fields)}:
         monkeypatch.setenv(name, "")  # so that it is put back afterwards
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -144,4 +181,11 @@ def test_the_settings_of_the_folder_are_looked_at(folder: Path, capsys: pytest.C
     text = "".join(f"{name}={value}\n" for name, value in WELL[Platform.RAILWAY].items())
     (folder / ".env").write_text(text)
     doctor.doctor(deploy=Platform.RAILWAY, as_json=True)
+    assert {each["state"] for each in json.loads(capsys.readouterr().out)} == {"ok"}
+
+
+def test_what_compose_does_not_hand_on_is_no_finding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = WELL[Platform.COMPOSE] | {"BIND": "127.0.0.1", "HOST_ID": "host-1", "FRONTEND_DIR": "/nowhere"}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    doctor.doctor(deploy=Platform.COMPOSE, as_json=True)
     assert {each["state"] for each in json.loads(capsys.readouterr().out)} == {"ok"}
