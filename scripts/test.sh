@@ -24,6 +24,8 @@ has_uv || has_venv || install "Python's venv" python3-venv
 command -v redis-server >/dev/null || install redis-server redis-server
 command -v caddy >/dev/null || install Caddy caddy
 command -v prometheus >/dev/null && command -v promtool >/dev/null || install Prometheus prometheus
+command -v alertmanager >/dev/null || command -v prometheus-alertmanager >/dev/null ||
+    install Alertmanager prometheus-alertmanager
 command -v chromium >/dev/null || install Chromium chromium
 
 sh scripts/setup.sh --dev
