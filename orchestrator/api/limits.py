@@ -53,8 +53,11 @@ class StartLimits:
         self._proxies = [ip_network(each) for each in settings.trusted_proxies]
 
     def of(self, caller: Caller, user_id: str, request: Request) -> Counting:
-        """What a start counts against: its user of this caller, and the caller; without one, the address."""
-        owner = digest(f"{caller.name}\0{user_id}".encode())
+        """What a start counts against: its user of this caller, and the caller; without one, the address.
+
+        Who presents a token of one user cannot be another one by another ``userId``.
+        """
+        owner = digest((caller.name if caller.is_user else f"{caller.name}\0{user_id}").encode())
         counted = [Counted("user", owner, self._user)] if self._user else []
         if caller != ANONYMOUS:
             tenant = digest((caller.tenant or caller.name).encode())

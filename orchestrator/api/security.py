@@ -30,6 +30,8 @@ class Caller:
     """Presented an API key, a JWT or the admin token."""
     tenant: str = ""
     """Of all whose starts are counted together; empty for this caller's alone."""
+    is_user: bool = False
+    """It is one user, whatever ``userId`` it names."""
 
 
 ANONYMOUS = Caller("anonymous", trusted=False)
@@ -73,12 +75,12 @@ class Security:
             UnauthorizedError: callers must present something, and this is not it.
             IdentityUnavailableError: the keys of the JWTs cannot be read.
         """
-        presented = headers.get("x-api-key") or _bearer(headers)
-        if presented:
-            known = self._by_api_key(presented) or (ADMIN if self.is_admin(headers) else None)
+        key, token = headers.get("x-api-key", ""), _bearer(headers)
+        known = self._by_api_key(key) or self._by_api_key(token) or (ADMIN if self.is_admin(headers) else None)
+        for presented in filter(None, (token, key)):
             known = known or await self._by_jwt(presented)
-            if known is not None:
-                return known
+        if known is not None:
+            return known
         if self._open:
             return ANONYMOUS
         raise UnauthorizedError
@@ -100,9 +102,7 @@ class Security:
         except jwt.PyJWTError as error:
             if isinstance(error, jwt.PyJWKClientError) and not _has_keys(self._jwks):
                 raise IdentityUnavailableError from error
-            raise UnauthorizedError(
-                "This token is not valid: wrong signature, audience, issuer, or expired."
-            ) from error
+            raise UnauthorizedError(_what_is_wrong(error)) from error
         return self._bearer_of(claims)
 
     def _bearer_of(self, claims: dict[str, Any]) -> Caller:
@@ -114,8 +114,10 @@ class Security:
             raise UnauthorizedError(
                 f"This token should name its subject's tenant: the claim {self._tenant_claim!r}, as a text."
             )
+        if not subject:
+            raise UnauthorizedError("This token should name its user: the claim 'sub', as a text.")
         # Two tenants' subjects of one name are two callers: neither is given the other's answers.
-        return Caller(_named(issuer, tenant, subject), trusted=True, tenant=_named(issuer, tenant))
+        return Caller(_named(issuer, tenant, subject), trusted=True, tenant=_named(issuer, tenant), is_user=True)
 
     async def _jwt_key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:
@@ -147,6 +149,14 @@ def _fetched_before(jwks: jwt.PyJWKClient, token: str) -> jwt.PyJWK | None:
 def _has_keys(jwks: jwt.PyJWKClient | None) -> bool:
     """Whether keys were read: a token whose key is not among them is wrong then, and not the address of the keys."""
     return jwks is None or jwks.jwk_set_cache is None or jwks.jwk_set_cache.get() is not None
+
+
+def _what_is_wrong(error: jwt.PyJWTError) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"This token should have the claim {error.claim!r}."
+    if isinstance(error, jwt.ExpiredSignatureError):
+        return "This token has expired: present a new one."
+    return "This token is not valid: wrong signature, audience or issuer, or a claim that cannot be read."
 
 
 def _bearer(headers: Headers) -> str:

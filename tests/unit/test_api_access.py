@@ -132,6 +132,25 @@ async def test_a_caller_with_a_jwt() -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [({"exp": None}, "should have the claim 'exp'"), ({"exp": 1}, "has expired"), ({"aud": "x"}, "audience or issuer")],
+)
+async def test_what_is_wrong_with_a_token(claims: dict[str, Any], words: str) -> None:
+    given = {name: value for name, value in {"exp": 9e9, "aud": "us", **claims}.items() if value is not None}
+    async with api_under_test(jwt_secret=SECRET, jwt_audience="us") as api:
+        answer = await api.start(headers=_bearer(jwt.encode(given, SECRET, algorithm="HS256")))
+        assert answer.status_code == 401
+        assert words in answer.json()["detail"]
+
+
+async def test_a_key_that_is_none_hides_no_good_token() -> None:
+    async with api_under_test(api_keys=(KEY_1,), jwt_secret=SECRET) as api:
+        for good in (_bearer(_jwt()), _bearer(KEY_1), ADMIN):
+            assert (await api.start(headers=good | {"X-API-Key": "junk"})).status_code == 202
+        assert (await api.start(headers=_bearer("junk") | {"X-API-Key": KEY_1})).status_code == 202
+
+
 async def test_an_audience_is_not_asked_for_where_none_is_set() -> None:
     async with api_under_test(jwt_secret=SECRET) as api:
         for token in (_jwt(), _jwt(aud="whoever", iss="anybody")):

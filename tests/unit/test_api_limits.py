@@ -133,6 +133,22 @@ async def test_tokens_of_one_tenant_count_together() -> None:
             assert "'org'" in answer.json()["detail"]
 
 
+async def test_a_tenants_user_is_who_the_token_names_and_no_other_by_another_user_id() -> None:
+    def bearer(**claims: object) -> dict[str, str]:
+        token = jwt.encode({"exp": 9e9, "org": "zoo", **claims}, SECRET, algorithm="HS256")
+        return {"Authorization": f"Bearer {token}"}
+
+    async with api_under_test(jwt_secret=SECRET, jwt_tenant_claim="org", start_limit_user=TWO) as api:
+        assert await _statuses(api, "a", "b", "c", headers=bearer(sub="ada")) == [202, 202, 429]
+        assert await _statuses(api, "a", headers=bearer(sub="ben")) == [202]
+        for without in ({}, {"sub": ""}):
+            answer = await api.start(headers=bearer(**without))
+            assert answer.status_code == 401
+            assert "'sub'" in answer.json()["detail"]
+    async with api_under_test(jwt_secret=SECRET, jwt_tenant_claim="org", max_sessions_per_user=1) as api:
+        assert await _statuses(api, "a", "b", headers=bearer(sub="ada")) == [202, 429]
+
+
 async def test_the_same_request_again_does_not_count(api: ApiUnderTest) -> None:
     await api.warm()
     for key in ("warm", "cold"):
