@@ -215,7 +215,7 @@ class Container:
     @cached_property
     def sessions(self) -> Sessions:
         """One session after its start."""
-        return Sessions(self.store, self.hosts, self.pool)
+        return Sessions(self.store, self.hosts, self.pool, self.rooms)
 
     @cached_property
     def health(self) -> Health:

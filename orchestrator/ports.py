@@ -379,6 +379,9 @@ class Rooms(Protocol):
     async def delete(self, room: str) -> None:
         """Close a room; no error when there is none."""
 
+    async def sid(self, room: str) -> str | None:
+        """LiveKit's own id of the room that has this name now, which no room before had; None when there is none."""
+
     async def ping(self) -> None:
         """Whether LiveKit answers and takes our key."""
 

@@ -57,6 +57,11 @@ class LiveKitRooms:
             if not (isinstance(cause, api.TwirpError) and cause.code == "not_found"):
                 raise
 
+    async def sid(self, room: str) -> str | None:
+        """See ``ports.Rooms``."""
+        found = await self._call(self._api().room.list_rooms(api.ListRoomsRequest(names=[room])))
+        return found.rooms[0].sid if found.rooms else None
+
     async def ping(self) -> None:
         """See ``ports.Rooms``."""
         await self._call(self._api().room.list_rooms(api.ListRoomsRequest(names=["-"])))
@@ -140,6 +145,8 @@ class RoomEvent:
     """``participant_joined``, ``participant_left``, ``room_finished`` or another of LiveKit's names."""
     room: str
     is_user: bool
+    room_sid: str = ""
+    """Which of the rooms that have had this name."""
     id: str = ""
     """The same when the event is sent again."""
 
@@ -162,4 +169,4 @@ class LiveKitWebhooks:
             raise UnauthorizedError("the webhook's signature is not LiveKit's") from error
         kinds = api.ParticipantInfo.Kind
         is_user = event.participant.kind not in (kinds.AGENT, kinds.EGRESS)  # an egress records; nobody is there
-        return RoomEvent(event.event, event.room.name, is_user, event.id)
+        return RoomEvent(event.event, event.room.name, is_user, event.room.sid, event.id)

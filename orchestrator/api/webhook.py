@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from structlog.contextvars import bind_contextvars
@@ -13,7 +14,7 @@ from orchestrator.adapters.livekit_rooms import RoomEvent
 from orchestrator.api.middleware import WEBHOOK_PATH
 from orchestrator.api.problems import documented
 from orchestrator.api.state import api_of, timely
-from orchestrator.domain.errors import BodyTooLargeError, UnauthorizedError
+from orchestrator.domain.errors import BodyTooLargeError, RoomsUnavailableError, UnauthorizedError
 from orchestrator.ports import Webhooks
 from orchestrator.services.sessions import Sessions
 
@@ -29,7 +30,7 @@ Move = Callable[[str], Awaitable[None]]
     WEBHOOK_PATH,
     summary="LiveKit's webhooks",
     status_code=204,
-    responses=documented(UnauthorizedError, BodyTooLargeError),
+    responses=documented(UnauthorizedError, BodyTooLargeError, RoomsUnavailableError),
     openapi_extra={
         "security": [{"livekitSignature": []}],
         "requestBody": {"content": {"application/webhook+json": {"schema": {"type": "object"}}}},
@@ -63,7 +64,7 @@ def _move(sessions: Sessions, event: RoomEvent) -> Move | None:
         case "participant_left" if event.is_user:
             return sessions.user_left
         case "room_finished":
-            return sessions.room_closed
+            return partial(sessions.room_closed, sid=event.room_sid)
     return None
 
 

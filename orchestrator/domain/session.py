@@ -50,6 +50,10 @@ def is_final(state: SessionState) -> bool:
     return state in FINAL_STATES
 
 
+IN_CALL = (_S.ASSIGNED, _S.ACTIVE)
+"""It belongs to a user, and its agent was in its room."""
+
+
 def public_status(state: SessionState) -> str:
     """The state as callers see it: an assigned session is ``ready`` until its user is there."""
     return "ready" if state is _S.ASSIGNED else str(state)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contract.messages import Turn
 from contract.states import SessionState
 from orchestrator.domain.errors import SessionEndedError, SessionNotFoundError
-from orchestrator.domain.session import is_final
-from orchestrator.ports import Hosts, SessionStore
+from orchestrator.domain.session import IN_CALL, is_final
+from orchestrator.ports import Hosts, Rooms, SessionStore
 from orchestrator.records import Finished, Session
 from orchestrator.services.pool import KeepPool
 
@@ -16,10 +16,11 @@ from orchestrator.services.pool import KeepPool
 class Sessions:
     """The use cases of one session after its start."""
 
-    def __init__(self, store: SessionStore, hosts: Hosts, pool: KeepPool) -> None:
+    def __init__(self, store: SessionStore, hosts: Hosts, pool: KeepPool, rooms: Rooms) -> None:
         self._store = store
         self._hosts = hosts
         self._pool = pool
+        self._rooms = rooms
 
     async def get(self, session_id: str) -> Session:
         """One session. Asking keeps a waiting caller's place in the queue.
@@ -75,9 +76,23 @@ class Sessions:
         """LiveKit says that the user's connection is gone."""
         await self._store.touch(session_id, user_left=True)
 
-    async def room_closed(self, session_id: str) -> None:
-        """LiveKit says that the room is closed."""
-        done = await self._store.finish(session_id, SessionState.ENDED, "its room was closed")
+    async def room_closed(self, session_id: str, sid: str) -> None:
+        """LiveKit says that this room is closed: the call that was in it is over.
+
+        Who waits for an agent goes on waiting: Greenroom itself closes the room of a spawn that is held back, and the
+        next try makes another one of the same name. That one may be there when LiveKit tells of the room before, which
+        it does as often as it takes. An agent of the pool sees by itself that its room is gone, and ends.
+
+        Raises:
+            RoomsUnavailableError: LiveKit, which is to say whether another room is open, does not answer.
+        """
+        session = await self._store.get(session_id)
+        if session is None or session.state not in IN_CALL:
+            return
+        if await self._rooms.sid(session_id) not in {None, sid}:  # LiveKit tells of a room's end before it forgets it
+            return
+        reason = "its room was closed"
+        done = await self._store.finish(session_id, SessionState.ENDED, reason, only_from=IN_CALL)
         if done.changed:
             await self._pool.trigger()
 

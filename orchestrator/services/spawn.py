@@ -22,7 +22,7 @@ from orchestrator.domain.errors import (
     HostFullError,
     RoomsUnavailableError,
 )
-from orchestrator.domain.session import is_final
+from orchestrator.domain.session import IN_CALL, is_final
 from orchestrator.ports import LocalHost, Rooms, SessionStore, TaskQueue
 from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.pool import KeepPool
@@ -34,7 +34,6 @@ BACK_PAUSE_S = 0.05
 """Before a spawn goes back into its queue: so a host's worker does not snatch what it may not do again and again."""
 PASS_PAUSE_S, LONGEST_PASS_PAUSE_S = 0.02, 0.64
 """The same for one that another host is to do. That host's worker is mostly the next; a busy one is given more time."""
-IN_CALL = (SessionState.ASSIGNED, SessionState.ACTIVE)
 HOST_DRAINS, HOST_FULL = "host_draining", "host_full"
 HOST_AWAY = "host_unavailable"
 """A host that restarts needs some seconds: a user waits for it rather than fails."""

@@ -79,10 +79,15 @@ class FakeRooms:
     def __init__(self) -> None:
         self.away = False
         self.pings = 0
+        self.sids: dict[str, str] = {}
+        """Of the rooms that are open, by name."""
 
     async def create(self, room: str) -> None: ...
 
     async def delete(self, room: str) -> None: ...
+
+    async def sid(self, room: str) -> str | None:
+        return self.sids.get(room)
 
     async def ping(self) -> None:
         self.pings += 1

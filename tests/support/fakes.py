@@ -76,6 +76,8 @@ class FakeHosts:
 class FakeRooms:
     made: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    sids: dict[str, str] = field(default_factory=dict)
+    """Of the rooms that are open, by name."""
     error: GreenroomError | None = None
 
     async def create(self, room: str) -> None:
@@ -85,6 +87,11 @@ class FakeRooms:
 
     async def delete(self, room: str) -> None:
         self.deleted.append(room)
+
+    async def sid(self, room: str) -> str | None:
+        if self.error is not None:
+            raise self.error
+        return self.sids.get(room)
 
     async def ping(self) -> None:
         if self.error is not None:

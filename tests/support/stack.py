@@ -131,12 +131,16 @@ class Stack:
     place: Place = HERE
 
     @classmethod
-    def create(cls, *, aof: bool = False, place: Place = HERE, **settings: str) -> Stack:
-        """Redis and LiveKit run; the rest is started by the test. Settings are environment variables."""
+    def create(cls, *, aof: bool = False, place: Place = HERE, webhook: str = "", **settings: str) -> Stack:
+        """Redis and LiveKit run; the rest is started by the test. Settings are environment variables.
+
+        LiveKit tells of what happens in its rooms at the address ``webhook``.
+        """
         # A short path: a Unix socket's may have 107 characters.
         folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         redis = RedisServer.create(folder / "redis", aof=aof, place=place).start()
-        livekit = LiveKitServer.create(folder / "livekit", place=place).start()
+        extra = f"webhook: {{api_key: {LIVEKIT_KEY}, urls: [{webhook}]}}" if webhook else ""
+        livekit = LiveKitServer.create(folder / "livekit", extra_config=extra, place=place).start()
         return cls(folder, redis, livekit, settings, place=place)
 
     def beside(self, host_id: str, place: Place | None = None) -> Stack:
@@ -486,9 +490,9 @@ class Backend:
 
 
 @contextlib.contextmanager
-def running_stack(*, worker: bool = False, aof: bool = False, **settings: str) -> Iterator[Stack]:
+def running_stack(*, worker: bool = False, aof: bool = False, webhook: str = "", **settings: str) -> Iterator[Stack]:
     """A stack with a host (and a worker), for a module's fixture; afterwards nothing is left."""
-    stack = Stack.create(aof=aof, **settings)
+    stack = Stack.create(aof=aof, webhook=webhook, **settings)
     try:
         if worker:
             stack.start_worker()

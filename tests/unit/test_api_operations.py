@@ -397,9 +397,9 @@ def _signed(body: bytes, secret: str = LIVEKIT_SECRET) -> dict[str, str]:
     return {"Authorization": token, "Content-Type": "application/webhook+json"}
 
 
-async def _told(api: ApiUnderTest, event: str, room: str, kind: str = "STANDARD") -> int:
+async def _told(api: ApiUnderTest, event: str, room: str, kind: str = "STANDARD", *, sid: str = "RM_1") -> int:
     person = {"identity": "x", "kind": kind}
-    told = {"event": event, "room": {"name": room}, "participant": person, "id": f"EV_{uuid4()}"}
+    told = {"event": event, "room": {"name": room, "sid": sid}, "participant": person, "id": f"EV_{uuid4()}"}
     body = json.dumps(told).encode()
     answer = await api.client.post("/api/livekit/webhook", content=body, headers=_signed(body))
     return answer.status_code
@@ -424,6 +424,16 @@ async def test_joining_leaving_and_closing(api: ApiUnderTest) -> None:
     assert session is not None
     assert session.user_left_at is not None
     assert await _told(api, "room_finished", session_id) == 204
+    assert await _state(api, session_id) is SessionState.ENDED
+
+
+async def test_the_end_of_an_earlier_room_of_the_same_name(api: ApiUnderTest) -> None:
+    [session_id] = await api.warm()
+    await api.start()
+    api.rooms.sids[session_id] = "RM_2"
+    assert await _told(api, "room_finished", session_id, sid="RM_1") == 204
+    assert await _state(api, session_id) is SessionState.ASSIGNED
+    assert await _told(api, "room_finished", session_id, sid="RM_2") == 204
     assert await _state(api, session_id) is SessionState.ENDED
 
 
