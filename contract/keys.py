@@ -70,6 +70,8 @@ stats:deadClaims        string  for ever   Lua: evict                  metrics
 stats:lastRefillAt      string  for ever   refill                      readiness, metrics
 stats:spawnRecent       list    newest     Lua: record_agent (s)       estimated wait
                                 100
+stats:callRecent        list    newest     Lua: finish: how long a     estimated wait
+                                100        call took, from its claim
 stats:spawnSeconds      hash    for ever   Lua: record_agent           metrics
 stats:spawnFailures     hash    for ever   spawn, by reason's code     metrics
 stats:replacements      hash    for ever   Lua: replace, lose_host,    metrics
@@ -117,6 +119,7 @@ STATS_ASSIGNED = "stats:totalAssigned"
 STATS_DEAD_CLAIMS = "stats:deadClaims"
 STATS_LAST_REFILL = "stats:lastRefillAt"
 STATS_SPAWN_RECENT = "stats:spawnRecent"
+STATS_CALL_RECENT = "stats:callRecent"
 STATS_SPAWN_SECONDS = "stats:spawnSeconds"
 STATS_SPAWN_FAILURES = "stats:spawnFailures"
 STATS_REPLACEMENTS = "stats:replacements"

@@ -196,7 +196,7 @@ class Container:
     @cached_property
     def waits(self) -> Waits:
         """How long one who waits will wait."""
-        return Waits(self.store, self.limits.spawn_concurrency, time.monotonic)
+        return Waits(self.store, self.limits, time.monotonic, more=self.settings.kinds.floors)
 
     @cached_property
     def start(self) -> StartSession:

@@ -194,6 +194,9 @@ class SessionStore(Protocol):
     async def spawn_stats(self) -> SpawnStats:
         """Measured spawns."""
 
+    async def call_lengths_s(self) -> list[float]:
+        """How long the calls took that ended last, from the claim, the newest first."""
+
     async def count_spawn_failure(self, code: str) -> None:
         """One more spawn that failed for this reason."""
 

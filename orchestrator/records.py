@@ -53,6 +53,9 @@ class Session:
     marks: Mapping[str, float] | None = None
     """What its user's page measured: by name, in milliseconds after the click."""
     queue_position: int | None = None
+    """Among all who wait for an agent, from 1."""
+    waiting_place: int | None = None
+    """Among those of them who wait for capacity, from 1: None for one whose spawn is under way."""
 
     @property
     def agent(self) -> AgentIdentity | None:

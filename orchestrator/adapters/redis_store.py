@@ -233,6 +233,11 @@ class RedisStore:
             {code: int(count) for code, count in replacements.items()},
         )
 
+    async def call_lengths_s(self) -> list[float]:
+        """See ``ports.SessionStore``."""
+        with translated():
+            return [float(value) for value in await self._client.lrange(keys.STATS_CALL_RECENT, 0, -1)]
+
     # --- a session's life ------------------------------------------------------------------------------
 
     async def mark_active(self, session_id: str) -> bool:
@@ -342,7 +347,9 @@ class RedisStore:
             return session
         if spawning is not None:
             return replace(session, queue_position=spawning + 1)
-        return session if waiting is None else replace(session, queue_position=under_way + waiting + 1)
+        if waiting is None:
+            return session
+        return replace(session, queue_position=under_way + waiting + 1, waiting_place=waiting + 1)
 
     async def page(self, states: Sequence[SessionState], limit: int, cursor: str | None) -> Page:
         """See ``ports.SessionStore``."""

@@ -57,8 +57,12 @@ class StartingAnswer(Answer):
     task_id: str
     prewarmed: Literal[False] = False
     queue_position: int = Field(examples=[1])
-    estimated_wait: str = Field(examples=["0.4s"])
-    estimated_wait_ms: int = Field(examples=[400])
+    estimated_wait: str | None = Field(
+        description="Until its agent is there. Null while nobody can say: every agent is busy and no call has ended"
+        " yet, or no host starts any.",
+        examples=["0.4s"],
+    )
+    estimated_wait_ms: int | None = Field(description="The same.", examples=[400])
     latency_ms: float
     latency: str
 
@@ -78,7 +82,7 @@ class SessionRecord(Part):
     end_reason: str | None
     queue_position: int | None
     estimated_wait_ms: int | None = Field(
-        None, description="While it starts: until its agent is there.", examples=[400]
+        None, description="While it starts: until its agent is there. Null while nobody can say.", examples=[400]
     )
     error: str | None = Field(description="Why it failed: a stable code, a colon, and the reason in words.")
     replacements: int = Field(0, description="Agents that died in this call and were replaced.")

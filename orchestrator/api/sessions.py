@@ -121,7 +121,8 @@ async def session_answer(api: Api, session: Session, *, for_admin: bool) -> Sess
     """
     wait_s = None
     if session.state is SessionState.STARTING and session.queue_position is not None:
-        wait_s = await api.container.waits.estimate_s(session.queue_position)
+        position, place = session.queue_position, session.waiting_place
+        wait_s = await api.container.waits.estimate_s(position, place, session.kind)
     record = _record(session, for_admin=for_admin, wait_s=wait_s)
     return SessionAnswer(**dict(record))
 

@@ -178,6 +178,7 @@ def _ready(api: Api, start: _Start, handed: Handed, began: float) -> _Kept:
 
 
 def _starting(starting: Starting, began: float) -> _Kept:
+    wait_s = starting.estimated_wait_s
     content: dict[str, Any] = {
         "success": True,
         "sessionId": starting.session_id,
@@ -186,8 +187,8 @@ def _starting(starting: Starting, began: float) -> _Kept:
         "prewarmed": False,
         "message": SPAWNING,
         "queuePosition": starting.position,
-        "estimatedWait": f"{starting.estimated_wait_s:.1f}s",
-        "estimatedWaitMs": round(starting.estimated_wait_s * 1000),
+        "estimatedWait": None if wait_s is None else f"{wait_s:.1f}s",
+        "estimatedWaitMs": None if wait_s is None else round(wait_s * 1000),
         **_latency(began),
     }
     return _Kept(202, starting.created_at, content)

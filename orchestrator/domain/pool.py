@@ -16,7 +16,7 @@ in which their effects arrive:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -112,6 +112,11 @@ class PoolSnapshot:
     def agents(self) -> int:
         """All agents, also those under way."""
         return self.ready + self.owned + len(self.spawning)
+
+    @property
+    def calls(self) -> int:
+        """Agents that belong to a user, or are being started for one."""
+        return self.owned + sum(not spawn.warm for spawn in self.spawning)
 
     def warming(self, kind: str) -> int:
         """Spawns under way for the pool of this kind."""
@@ -218,12 +223,19 @@ class _Room:
 
     def lack(self, kind: str) -> _Lack | None:
         """What stands in the way of one more agent of this kind."""
+        return next((lack for lack, left in self._left_of_each(kind) if left <= 0), None)
+
+    def left(self, kind: str) -> int:
+        """How many more agents of this kind there may be."""
+        return max(0, min(left for _, left in self._left_of_each(kind)))
+
+    def _left_of_each(self, kind: str) -> Iterator[tuple[_Lack, int]]:
         most, host_room = self._policy.kinds[kind].most, self._kinds[kind].host_room
-        if most is not None and self._of_kind[kind] >= most:
-            return _Lack.OF_ITS_OWN
-        if host_room is not None and sum(self._under_way[each] for each in self.beside(kind)) >= host_room:
-            return _Lack.ON_ITS_HOSTS
-        return _Lack.AT_ALL if self._left <= 0 else None
+        if most is not None:
+            yield _Lack.OF_ITS_OWN, most - self._of_kind[kind]
+        if host_room is not None:
+            yield _Lack.ON_ITS_HOSTS, host_room - sum(self._under_way[each] for each in self.beside(kind))
+        yield _Lack.AT_ALL, self._left
 
     def beside(self, kind: str) -> Collection[str]:
         """The kinds that share its hosts, itself included."""
@@ -389,6 +401,22 @@ def reap(aging: Aging) -> list[EndSession]:
 
 
 def estimated_wait_s(position: int, spawn_s: float, concurrency: int) -> float:
-    """How long the caller in this place (from 1) will wait: whole rounds of ``concurrency`` spawns."""
+    """How long a spawn in this place (from 1) will take: whole rounds of ``concurrency`` spawns."""
     rounds = -(-position // concurrency)
     return rounds * spawn_s
+
+
+def wait_for_places_s(
+    count: int, kind: str, snapshot: PoolSnapshot, policy: PoolPolicy, call_s: float | None
+) -> float | None:
+    """How long until so many more agents of this kind may be started; None where nobody can say.
+
+    What is taken becomes free as calls end: of so many that take ``call_s`` each, one does every ``call_s / calls``.
+    """
+    state = snapshot.kinds.get(kind)
+    if state is None or not state.is_open:
+        return None
+    lacking = count - _Room(snapshot, policy, ()).left(kind)
+    if lacking <= 0:
+        return 0.0
+    return None if call_s is None or snapshot.calls == 0 else lacking * call_s / snapshot.calls

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.errors import AtCapacityError
 from orchestrator.domain.limits import Quota
 from orchestrator.ports import Hosts, SessionStore, TaskQueue
 from orchestrator.records import Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
@@ -39,7 +40,8 @@ class Starting:
     session_id: str
     task_id: str
     position: int
-    estimated_wait_s: float
+    estimated_wait_s: float | None
+    """None when nobody can say."""
     created_at: float
     refill: bool = False
     """As in ``Handed``: a claim that came to nothing took an agent out of the pool, too."""
@@ -67,7 +69,7 @@ class StartSession:
         self._store = store
         self._hosts = hosts
         self._queue = queue
-        self._waits = waits or Waits(store, limits.spawn_concurrency, time.monotonic)
+        self._waits = waits or Waits(store, limits, time.monotonic)
         self._limits = limits
         self._ack_timeout_s = ack_timeout_s
         self._claim_tries = claim_tries
@@ -97,7 +99,11 @@ class StartSession:
                     quotas = outcome.quotas
                     break
                 case Queued() | Answered():
-                    return outcome if isinstance(outcome, Answered) else await self._starting(outcome, dead, refill)
+                    return (
+                        outcome
+                        if isinstance(outcome, Answered)
+                        else await self._starting(outcome, dead, refill, request.kind)
+                    )
         spawned = await self._spawn(request, dead, refill)
         return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 
@@ -114,21 +120,24 @@ class StartSession:
 
     async def _spawn(self, request: StartRequest, dead: int, refill: bool) -> Starting | Answered:
         session_id = f"session_{int(time.time() * 1000)}_{secrets.token_hex(16)}"
-        queued = await self._store.reserve_cold(request, session_id, secrets.token_hex(8), self._limits)
+        try:
+            queued = await self._store.reserve_cold(request, session_id, secrets.token_hex(8), self._limits)
+        except AtCapacityError:
+            raise AtCapacityError(retry_after_s=await self._waits.retry_after_s(request.kind)) from None
         if isinstance(queued, Answered):
             return queued
         if queued.dispatched and queued.fresh:
             await self._queue.spawn(queued.session_id, urgent=True, kind=request.kind)
-        return await self._starting(queued, dead, refill)
+        return await self._starting(queued, dead, refill, request.kind)
 
-    async def _starting(self, queued: Queued, dead: int, refill: bool) -> Starting:
+    async def _starting(self, queued: Queued, dead: int, refill: bool, kind: str) -> Starting:
         session = await self._store.get(queued.session_id)
         position = queued.position if queued.fresh or session is None else session.queue_position or 1
         return Starting(
             session_id=queued.session_id,
             task_id=(session and session.task_id) or "",
             position=position,
-            estimated_wait_s=await self._waits.estimate_s(position),
+            estimated_wait_s=await self._waits.estimate_s(position, session.waiting_place if session else None, kind),
             created_at=session.created_at if session else 0.0,
             refill=refill,
             dead=dead,

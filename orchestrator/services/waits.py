@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 
-from orchestrator.domain.pool import estimated_wait_s
+from contract.keys import DEFAULT_KIND
+from orchestrator.domain.pool import KindPolicy, PoolPolicy, PoolSnapshot, estimated_wait_s, wait_for_places_s
 from orchestrator.ports import SessionStore
+from orchestrator.records import Limits
 
 TYPICAL_SPAWN_S = 0.4
 """Until a spawn was measured."""
 FRESH_S = 1.0
-"""One look at the measured spawns serves every question within so long: each who waits asks every second."""
+"""One look at what was measured serves every question within so long: each who waits asks every second."""
+LONGEST_RETRY_S = 60
+"""Calls do not end evenly: one who was refused may look that often."""
 
 
 class Waits:
-    """Estimates, from the spawns that were measured."""
+    """Estimates, from the spawns and the calls that were measured."""
 
-    def __init__(self, store: SessionStore, concurrency: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: SessionStore, limits: Limits, clock: Callable[[], float], *, more: Collection[str] = ()
+    ) -> None:
         self._store = store
-        self._concurrency = concurrency
         self._clock = clock
+        self._more = more
+        kinds = {kind: KindPolicy(0, limits.most_of.get(kind)) for kind in (DEFAULT_KIND, *more)}
+        self._policy = PoolPolicy(kinds, limits.max_agents, limits.spawn_concurrency)
         self._spawn_s = TYPICAL_SPAWN_S
+        self._call_s: float | None = None
+        self._pools = PoolSnapshot({}, 0)
         self._looked_at = float("-inf")
 
-    async def estimate_s(self, position: int) -> float:
-        """Seconds until the one in this place (from 1) has an agent.
+    async def estimate_s(self, position: int, place: int | None = None, kind: str = DEFAULT_KIND) -> float | None:
+        """Seconds until the one in this position (from 1) has an agent; None when nobody can say.
+
+        ``place`` is that among those who wait for capacity (from 1): None for one whose spawn is under way.
 
         Raises:
             StoreUnavailableError: Redis is away.
         """
-        if self._clock() - self._looked_at >= FRESH_S:
-            await self._look()
-        return estimated_wait_s(position, self._spawn_s, self._concurrency)
+        await self._look()
+        free_in_s = 0.0 if place is None else self._free_in_s(place, kind)
+        if free_in_s is None:
+            return None
+        return free_in_s + estimated_wait_s(1 if free_in_s else position, self._spawn_s, self._policy.spawn_concurrency)
+
+    async def retry_after_s(self, kind: str) -> int | None:
+        """In how many seconds the queue has a place again; None when nobody can say.
+
+        Raises:
+            StoreUnavailableError: Redis is away.
+        """
+        await self._look()
+        free_in_s = self._free_in_s(1, kind)
+        return None if free_in_s is None else max(1, min(LONGEST_RETRY_S, math.ceil(free_in_s)))
+
+    def _free_in_s(self, places: int, kind: str) -> float | None:
+        return wait_for_places_s(places, kind, self._pools, self._policy, self._call_s)
 
     async def _look(self) -> None:
-        """Measure anew. Who asks meanwhile has the estimate from before, and causes no second look."""
+        """Measure anew, if it is time. Who asks meanwhile has the estimate from before, and causes no second look."""
+        if self._clock() - self._looked_at < FRESH_S:
+            return
         self._looked_at = self._clock()
         try:
-            recent = sorted((await self._store.spawn_stats()).recent_s)
+            spawns_s = sorted((await self._store.spawn_stats()).recent_s)
+            calls_s = await self._store.call_lengths_s()
+            self._pools = await self._store.snapshot(self._more)
         except BaseException:  # also where the one who asked went away
             self._looked_at = float("-inf")
             raise
-        self._spawn_s = recent[len(recent) // 2] if recent else TYPICAL_SPAWN_S
+        self._spawn_s = spawns_s[len(spawns_s) // 2] if spawns_s else TYPICAL_SPAWN_S
+        self._call_s = sum(calls_s) / len(calls_s) if calls_s else None

@@ -149,6 +149,21 @@ async def test_aging_tells_each_kind_oldest_first(store: RedisStore, hosts: Redi
     assert (await store.aging(60, 60, 0)).pools == (AgedPool(tuple(ready), 2),)
 
 
+async def test_how_long_the_newest_calls_took(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
+    await beat(hosts)
+    for number, ends_as in enumerate((S.ENDED, S.FAILED, S.ENDED), start=1):
+        await warm(store, number)
+        session_id = (await claimed(store)).session_id
+        await client.hset(keys.session(session_id), "assignedAt", f"{await store.now() - 60 * number:.6f}")
+        for _ in range(2):
+            await store.finish(session_id, ends_as, "the user left")
+    assert await store.call_lengths_s() == pytest.approx([180, 60], abs=2), "each once; one that broke says nothing"
+    await client.lpush(keys.STATS_CALL_RECENT, *["1"] * 200)
+    await warm(store, 4)
+    await store.finish((await claimed(store)).session_id, S.ENDED, "the user left")
+    assert len(await store.call_lengths_s()) == 100
+
+
 async def test_a_token_starts_the_lease_anew(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
     await beat(hosts)
     await warm(store, 1, 2)

@@ -107,13 +107,33 @@ async def test_where_the_hosts_have_no_room_starts_wait_and_then_are_refused_at_
         pings = api.rooms.pings
         waits = await api.start()
         assert (waits.status_code, waits.json()["queuePosition"]) == (202, 1)
-        assert waits.json()["estimatedWaitMs"] > 0
+        told = waits.json()
+        assert (told["estimatedWait"], told["estimatedWaitMs"]) == (None, None), "no call goes on that could end"
         refused = await api.start()
         assert (refused.status_code, refused.json()["code"]) == (503, "at_capacity")
         assert int(refused.headers["retry-after"]) > 0
         assert (api.queue.spawns, api.rooms.pings) == ([], pings), "no spawn, and LiveKit was not asked"
         content = (await api.client.get("/api/health")).json()
         assert content["capacity"] == {"current": 0, "max": 0, "available": 0}
+
+
+async def test_while_every_agent_is_busy_the_wait_is_that_for_a_call_to_end() -> None:
+    async with api_under_test(max_bots=1, max_queue=1, prewarm_pool_size=0) as api:
+        for ends in (True, False):
+            await api.warm()
+            session_id = (await api.start()).json()["sessionId"]
+            began = await api.container.store.now() - 40
+            await api.container.client.hset(keys.session(session_id), "assignedAt", f"{began:.6f}")
+            if ends:
+                await api.container.sessions.end(session_id, "ended by its caller")
+        waits = (await api.start()).json()
+        assert (waits["queuePosition"], waits["estimatedWait"]) == (1, "40.4s")
+        assert waits["estimatedWaitMs"] == pytest.approx(40_400, abs=50)
+        looked = (await api.client.get(f"/api/session/{waits['sessionId']}")).json()
+        assert looked["estimatedWaitMs"] == waits["estimatedWaitMs"]
+        refused = await api.start()
+        assert (refused.status_code, refused.json()["code"]) == (503, "at_capacity")
+        assert refused.headers["retry-after"] in {"40", "41"}
 
 
 async def test_an_agent_that_is_silent_is_evicted_and_the_next_one_handed_out(api: ApiUnderTest) -> None:

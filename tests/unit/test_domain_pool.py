@@ -35,6 +35,7 @@ from orchestrator.domain.pool import (
     estimated_wait_s,
     plan,
     reap,
+    wait_for_places_s,
 )
 
 NOW = 1_000_000.0
@@ -412,6 +413,39 @@ def test_reap_says_why_and_never_empties_the_pool_at_once() -> None:
 @pytest.mark.parametrize(("position", "rounds"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
 def test_estimated_wait(position: int, rounds: int) -> None:
     assert estimated_wait_s(position, 0.4, 4) == pytest.approx(rounds * 0.4)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "count", "call_s", "wait_s"),
+    [
+        (one_kind(0, 8), 2, None, 0.0),
+        (one_kind(0, 8), 3, None, None),
+        (one_kind(0, 8), 3, 80.0, 10.0),
+        (one_kind(0, 10), 4, 80.0, 32.0),
+        (one_kind(2, 7, (spawning("a", warm=False),)), 1, 80.0, 10.0),
+        (one_kind(2, 8, (), (), True, 9), 1, 80.0, 10.0),
+        (one_kind(0, 2, (), (), True, 0), 1, 80.0, 40.0),
+        (one_kind(0, 0, (), (), True, 0), 1, 80.0, None),
+        (one_kind(10, 0), 1, 80.0, None),
+        (one_kind(0, 2, (), (), False), 1, 80.0, None),
+        (one_kind(0, 2, may_begin=0), 1, 80.0, None),
+        (one_kind(0, 2, may_begin=1), 1, 80.0, None),
+    ],
+)
+def test_places_become_free_as_calls_end(
+    snapshot: PoolSnapshot, count: int, call_s: float | None, wait_s: float | None
+) -> None:
+    assert wait_for_places_s(count, D, snapshot, POLICY, call_s) == wait_s
+
+
+def test_of_a_kind_that_is_not_known_here_nobody_can_say_when_one_is_free() -> None:
+    assert wait_for_places_s(1, "sales", one_kind(0, 2), POLICY, 80.0) is None
+
+
+def test_a_kind_that_has_its_most_waits_for_calls_too() -> None:
+    full = replace(one_kind(0, 2), kinds={D: KindSnapshot(0, agents=2)})
+    policy = replace(POLICY, kinds={D: KindPolicy(3, most=2)})
+    assert wait_for_places_s(1, D, full, policy, 80.0) == 40.0
 
 
 @given(st.integers(1, 1000), st.floats(0, 60), st.integers(1, 64))

@@ -23,7 +23,8 @@ export interface StartingAnswer {
   sessionId: string;
   status: "starting";
   queuePosition: number;
-  estimatedWaitMs: number;
+  /** null while nobody can say */
+  estimatedWaitMs: number | null;
 }
 
 export type StartAnswer = ReadyAnswer | StartingAnswer;

@@ -148,6 +148,10 @@ describe("words", () => {
     });
     expect(queue(9, 240_000).text).toContain("4 minutes");
     expect(queue(null, null).text).toBe("An agent is being started for you.");
+    expect(queue(2, null)).toEqual({
+      title: "You are number 2 in the queue",
+      text: "You get an agent as soon as one is free. Keep this page open.",
+    });
   });
 });
 

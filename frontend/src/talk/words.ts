@@ -122,10 +122,13 @@ export const MICROPHONE: Record<MicrophoneTrouble, Words> = {
 export function queueWords(call: CallState): Words {
   const { position, estimatedWaitMs } = call.queue ?? { position: null, estimatedWaitMs: null };
   const place = position === null || position <= 1 ? "You are next" : `You are number ${position} in the queue`;
-  return {
-    title: place,
-    text: estimatedWaitMs === null ? "An agent is being started for you." : waitWords(estimatedWaitMs),
-  };
+  return { title: place, text: estimatedWaitMs === null ? unknownWords(position) : waitWords(estimatedWaitMs) };
+}
+
+/** Nobody can say how long: every agent is busy, or none can be started just now. Without a place, nothing is known yet. */
+function unknownWords(position: number | null): string {
+  if (position === null) return "An agent is being started for you.";
+  return "You get an agent as soon as one is free. Keep this page open.";
 }
 
 function waitWords(ms: number): string {

@@ -1,6 +1,7 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S, ARRIVAL_SLOTS, DEFAULT_KIND and POOL_AGENTS.
+-- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S, ARRIVAL_SLOTS, STATS_CALL_RECENT, DEFAULT_KIND and
+-- POOL_AGENTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends), and so are the keys of its kind of agent, from those of the default kind, which the script is given. So
@@ -210,8 +211,12 @@ local function finish(id, from, to, reason, code, record_s)
   redis.call('HSET', key, 'endedAt', NOW_TEXT, 'endReason', reason)
   if to == 'failed' then redis.call('HSET', key, 'error', reason, 'errorCode', code) end
   redis.call('EXPIRE', key, record_s)
-  local s = redis.call('HMGET', key, 'host', 'owner')
-  local host = s[1]
+  local s = redis.call('HMGET', key, 'host', 'owner', 'assignedAt')
+  local host, claimed_at = s[1], tonumber(s[3] or '')
+  local was_call = from == 'assigned' or from == 'active'
+  if was_call and to == 'ended' and claimed_at then
+    push(STATS_CALL_RECENT, string.format('%.3f', math.max(0, NOW - claimed_at)), 100)
+  end
   if s[2] then redis.call('SREM', owned_key(s[2]), id) end
   if host then
     redis.call('SREM', host_sessions_key(host), id)
