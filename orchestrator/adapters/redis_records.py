@@ -15,7 +15,7 @@ from contract.keys import DEFAULT_KIND
 from contract.messages import Turn
 from contract.states import SessionState
 from orchestrator.domain.demand import Measured
-from orchestrator.domain.errors import AgentsUnavailableError, IdempotencyConflictError, InvalidRequestError
+from orchestrator.domain.errors import IdempotencyConflictError, InvalidRequestError
 from orchestrator.domain.limits import Quota, RateLimitedError
 from orchestrator.domain.pool import Joining, KindSnapshot, PoolSnapshot, SpawnUnderWay, Waiting
 from orchestrator.records import (
@@ -71,11 +71,6 @@ def too_many_at_once(request: StartRequest) -> RateLimitedError:
     """This user has as many sessions as one may have."""
     most = request.most_sessions
     return RateLimitedError(f"One user may have {most} session{'s' * (most > 1)} at once. End one of them first.")
-
-
-def unavailable(reason: str, retry_s: int) -> AgentsUnavailableError:
-    """Spawns keep failing, for this reason in words."""
-    return AgentsUnavailableError(f"No agent can be started at the moment: {reason}", retry_after_s=retry_s)
 
 
 def replayed(reply: Sequence[str]) -> Answered:

@@ -28,7 +28,6 @@ from orchestrator.adapters.redis_records import (
     too_many,
     too_many_at_once,
     turns_of,
-    unavailable,
 )
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
@@ -151,8 +150,9 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
-            case ["unavailable", reason, retry_s]:
-                raise unavailable(reason, int(retry_s))
+            case ["unavailable", retry_s]:
+                # Why is for operators (health, the log): it quotes what the agent's module said.
+                raise AgentsUnavailableError(retry_after_s=int(retry_s))
             case ["crowded"]:
                 raise too_many_at_once(request)
         return replayed(reply)

@@ -13,6 +13,8 @@ from orchestrator.api.state import api_of
 CALLER: dict[str, Any] = {"security": [{}, {"apiKey": []}, {"bearer": []}]}
 """For the OpenAPI document. Nothing needs to be presented while no ``API_KEYS`` or ``JWT_*`` are set."""
 ADMIN: dict[str, Any] = {"security": [{"adminToken": []}]}
+MAYBE_ADMIN: dict[str, Any] = {"security": [{}, {"adminToken": []}]}
+"""Anybody may; the admin is told more."""
 
 
 async def admin_only(request: Request) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from orchestrator.api.dependencies import MAYBE_ADMIN
 from orchestrator.api.schemas import HealthAnswer, LivenessAnswer, ReadinessAnswer
 from orchestrator.api.state import api_of
 from orchestrator.api.store_metrics import store_text
 from orchestrator.api.views import capacity_view, parts_view, sessions_view, totals_view
-from orchestrator.services.health import in_words
+from orchestrator.services.health import Report, in_words
 
 router = APIRouter(tags=["health"])
 
@@ -20,11 +21,14 @@ NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadinessAnswer, "d
 
 
 @router.head("/api/health", include_in_schema=False)
-@router.get("/api/health", summary="How everything is", responses=UNHEALTHY)
+@router.get("/api/health", summary="How everything is", responses=UNHEALTHY, openapi_extra=MAYBE_ADMIN)
 async def get_health(request: Request, response: Response) -> HealthAnswer:
-    """The parts, the living sessions, the totals and the capacity."""
+    """The parts, the living sessions, the totals and the capacity.
+
+    With the admin token the reasons are whole; without it hosts are not named and nothing is quoted.
+    """
     container = api_of(request).container
-    report = await container.health.report()
+    report = await _report(request)
     response.status_code = 200 if report.ready else 503
     counts = report.counts
     return HealthAnswer(
@@ -46,10 +50,10 @@ async def get_liveness() -> LivenessAnswer:
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="Whether starts can be served", responses=NOT_READY)
+@router.get("/health/ready", summary="Whether starts can be served", responses=NOT_READY, openapi_extra=MAYBE_ADMIN)
 async def get_readiness(request: Request, response: Response) -> ReadinessAnswer:
-    """Redis, LiveKit, one live host, and a beat that is not late."""
-    report = await api_of(request).container.health.report()
+    """Redis, LiveKit, one live host, and a beat that is not late. Reasons as in `GET /api/health`."""
+    report = await _report(request)
     response.status_code = 200 if report.ready else 503
     return ReadinessAnswer(
         success=report.ready,
@@ -57,6 +61,13 @@ async def get_readiness(request: Request, response: Response) -> ReadinessAnswer
         reason=in_words(report.vital),
         parts=parts_view(report.vital),
     )
+
+
+async def _report(request: Request) -> Report:
+    """All parts, in the words that are for whoever asks."""
+    api = api_of(request)
+    report = await api.container.health.report()
+    return report if api.security.is_admin(request.headers) else report.for_anybody
 
 
 @router.head("/metrics", include_in_schema=False)

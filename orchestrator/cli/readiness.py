@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 ANSWER_S = 3.0
 
 
-def why_not_ready(url: str) -> str | None:
-    """Return None when everything is ready, else the reason."""
+def why_not_ready(url: str, admin_token: str | None = None) -> str | None:
+    """Return None when everything is ready, else the reason: whole with the admin token."""
     import httpx
 
+    headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     try:
-        answer = httpx.get(f"{url}/health/ready", timeout=ANSWER_S, trust_env=False)
+        answer = httpx.get(f"{url}/health/ready", headers=headers, timeout=ANSWER_S, trust_env=False)
     except httpx.HTTPError:
         return "the API does not answer yet"
     if answer.status_code == httpx.codes.OK:

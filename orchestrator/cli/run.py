@@ -109,8 +109,10 @@ class _Run:
 
     def _until_ready(self) -> None:
         deadline = monotonic() + READY_S
+        admin = self._settings.admin_token
+        token = admin.get_secret_value() if admin else None
         with Waiting("starting redis, livekit, host, worker, beat and api").shown() as waiting:
-            while (reason := why_not_ready(self._url)) is not None:
+            while (reason := why_not_ready(self._url, token)) is not None:
                 if NEVER_READY in reason:
                     raise CommandError(
                         f"AGENT={self._settings.agent} cannot be loaded: {reason}; every line is in {self._home.log}"

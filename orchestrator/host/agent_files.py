@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from contract.keys import DEFAULT_KIND
+from contract.masking import masked
 from contract.messages import Pid, SessionId, Ticks
 from contract.procfs import boot_id
 from orchestrator.host.processes import ProcessId
@@ -137,7 +138,7 @@ class AgentFiles:
         with suppress(OSError, ValueError, KeyError, TypeError):
             with self.last_word_path(session_id).open("rb") as file:
                 content = _json(file.read(WORD_BYTES))
-            word = LastWord(str(content["reason"])[:REASON_CHARS], bool(content["ok"]))
+            word = LastWord(masked(str(content["reason"]))[:REASON_CHARS], bool(content["ok"]))
         self.last_word_path(session_id).unlink(missing_ok=True)
         (self._agents / f"{session_id}.json").unlink(missing_ok=True)
         return word

@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from contract.keys import DEFAULT_KIND
+from contract.masking import masked
 from contract.messages import (
     MAX_MESSAGE_BYTES,
     AnyMessage,
@@ -247,8 +248,9 @@ class Zygote:
                 log.info("zygote loaded", preload_s=round(message.preload_s, 3))
                 self._is_ready(child)
             case ZygoteFailed():
-                self.status = f"failed: {message.reason}"
-                log.error("zygote could not load the agent", kind=self._command.kind, reason=message.reason)
+                reason = masked(message.reason)
+                self.status = f"failed: {reason}"
+                log.error("zygote could not load the agent", kind=self._command.kind, reason=reason)
             case Forked():
                 future = self._forks.pop(message.session_id, None)
                 if future is not None and not future.done():
@@ -287,7 +289,7 @@ async def _failure_to_load(process: _Process, timeout_s: float) -> str | None:
     except (ValueError, OSError):  # the line ended before its first word
         return "the process died while it loaded the agent; the host's log may say more"
     if isinstance(message, ZygoteFailed):
-        return message.reason
+        return masked(message.reason)
     return None if isinstance(message, ZygoteReady) else "it spoke nonsense"
 
 

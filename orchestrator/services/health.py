@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from contract.keys import DEFAULT_KIND
@@ -20,6 +21,10 @@ REFILL_LATE_S = 95.0
 LIVEKIT_FRESH_S = 2.0
 """One look at LiveKit serves every question within so long, however many ask."""
 PART_TIMEOUT_S = 2.2
+LONGEST = 600
+"""Characters of a detail that many hosts are named in."""
+ZYGOTE_STATES = ("failed", "starting", "ready")
+"""The worst first."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,14 @@ class Part:
 
     ok: bool
     detail: str
+    """For operators: it names machines, and says what was said elsewhere, by the agent's module as well."""
+    public: str | None = None
+    """For anybody, in words of ours; None where ``detail`` is such."""
+
+    @property
+    def for_anybody(self) -> Part:
+        """The same, with nothing in it that is for operators alone."""
+        return self if self.public is None else Part(self.ok, self.public)
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,12 @@ class Report:
     def parts(self) -> Mapping[str, Part]:
         """All of them."""
         return {**self.vital, "spawns": self.spawns}
+
+    @property
+    def for_anybody(self) -> Report:
+        """The same, with nothing in it that is for operators alone."""
+        vital = {name: part.for_anybody for name, part in self.vital.items()}
+        return replace(self, vital=vital, spawns=self.spawns.for_anybody)
 
     @property
     def ready(self) -> bool:
@@ -152,7 +171,7 @@ async def _livekit(rooms: Rooms) -> Part:
         async with asyncio.timeout(PART_TIMEOUT_S):
             await rooms.ping()
     except GreenroomError as error:
-        return Part(False, error.detail)
+        return Part(False, error.detail, "does not answer, or refuses requests")
     except TimeoutError:
         return Part(False, "LiveKit does not answer; check LIVEKIT_URL and the server")
     return Part(True, "answers")
@@ -162,11 +181,29 @@ def _able(hosts: Sequence[HostView]) -> Part:
     alive = [host for host in hosts if host.alive and not host.draining]
     draining = ", ".join(host.host for host in hosts if host.alive and host.draining)
     if not alive:
-        return Part(False, f"every host that is alive drains ({draining})"[:600] if draining else "no host is alive")
+        if not draining:
+            return Part(False, "no host is alive")
+        words = "every host that is alive drains"
+        return Part(False, f"{words} ({draining})"[:LONGEST], words)
     if not any(_has_agents(host) for host in alive):
-        states = "; ".join(f"{host.host}: its zygote is {host.fields.get('zygote', 'unknown')}" for host in alive)
-        return Part(False, f"no host can start agents yet ({states})"[:600])
-    return Part(True, f"{len(alive)} alive" + f", besides what drains ({draining})"[:600] * bool(draining))
+        words = "no host can start agents yet"
+        states = _zygotes({host.host: host.fields.get("zygote", "unknown") for host in alive})
+        return Part(False, f"{words} ({states.detail})"[:LONGEST], f"{words} ({states.public})")
+    words = f"{len(alive)} alive"
+    return Part(True, f"{words}, besides what drains ({draining})"[:LONGEST], words) if draining else Part(True, words)
+
+
+def _zygotes(said: Mapping[str, str]) -> Part:
+    """What hosts say of their zygotes. Why one failed is for operators: the agent's module says it."""
+    detail = "; ".join(f"{host}: its zygote is {status}" for host, status in said.items())
+    public = "; ".join(sorted({f"its zygote is {_state(status)}" for status in said.values()}))
+    return Part(False, detail[:LONGEST], public)
+
+
+def _state(status: str) -> str:
+    """``failed: No module …`` or, of several kinds, ``sales starting; support failed: …`` in a word: the worst."""
+    said = re.findall(r"\w+", status.partition(":")[0])
+    return next((word for word in ZYGOTE_STATES if word in said), "unknown")
 
 
 def _has_agents(host: HostView) -> bool:
@@ -181,7 +218,11 @@ def _spawns(breakers: Mapping[str, BreakerView], hosts: Sequence[HostView]) -> P
         return parts[DEFAULT_KIND]
     able = [host for host in hosts if host.alive and not host.draining]
     parts |= {kind: _unable(kind, able) for kind in parts if able and not _can_start(kind, able, parts[kind])}
-    return Part(all(part.ok for part in parts.values()), in_words(parts) or "are tried")
+    return Part(
+        all(part.ok for part in parts.values()),
+        in_words(parts) or "are tried",
+        in_words({kind: part.for_anybody for kind, part in parts.items()}),
+    )
 
 
 def _can_start(kind: str, hosts: Sequence[HostView], part: Part) -> bool:
@@ -191,8 +232,8 @@ def _can_start(kind: str, hosts: Sequence[HostView], part: Part) -> bool:
 
 
 def _unable(kind: str, hosts: Sequence[HostView]) -> Part:
-    states = [f"{host.host}: its zygote is {host.zygotes.get(kind, 'unknown')}" for host in hosts if kind in host.kinds]
-    return Part(False, "; ".join(states)[:600] or "no host that is alive serves it")
+    said = {host.host: host.zygotes.get(kind, "unknown") for host in hosts if kind in host.kinds}
+    return _zygotes(said) if said else Part(False, "no host that is alive serves it")
 
 
 def _spawns_of(view: BreakerView) -> Part:
@@ -202,7 +243,8 @@ def _spawns_of(view: BreakerView) -> Part:
     wait_s = breaker.open_until - view.now
     when = f"the next one in {wait_s:.0f} s" if view.phase is Phase.OPEN else "the next one is a try"
     for_s = view.now - breaker.since
-    return Part(False, f"they have failed for {for_s:.0f} s, and wait ({when}): {breaker.reason} ({breaker.code})")
+    words = f"they have failed for {for_s:.0f} s, and wait ({when})"
+    return Part(False, f"{words}: {breaker.reason} ({breaker.code})", f"{words}: {breaker.code}")
 
 
 def _beat(counts: Counts) -> Part:

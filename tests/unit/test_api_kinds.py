@@ -105,7 +105,10 @@ async def test_health_names_the_kind_that_is_not_well(api: ApiUnderTest) -> None
     assert (await api.client.get("/api/health")).json()["status"] == "healthy"
     open_one = Breaker(opened=1, since=1.0, open_until=9e9, code="zygote_unavailable", reason="no module named x")
     assert await api.container.breakers.change("support", 0, open_one)
-    health = (await api.client.get("/api/health")).json()
+    public = (await api.client.get("/api/health")).json()["parts"]["spawns"]["detail"]
+    assert public.startswith("support: they have failed for ")
+    assert public.endswith("): zygote_unavailable")
+    health = (await api.client.get("/api/health", headers=ADMIN)).json()
     assert health["status"] == "degraded"
     detail = health["parts"]["spawns"]["detail"]
     assert detail.startswith("support: they have failed for ")
@@ -122,6 +125,8 @@ async def test_health_says_what_keeps_a_kind_from_being_started(api: ApiUnderTes
     await api.heartbeat(**of_kinds, zygotes='{"default":"ready","support":"starting"}')
     parts = (await api.client.get("/api/health")).json()["parts"]
     assert parts["hosts"]["ok"] is True
+    assert parts["spawns"] == {"ok": False, "detail": "support: its zygote is starting"}
+    parts = (await api.client.get("/api/health", headers=ADMIN)).json()["parts"]
     assert parts["spawns"] == {"ok": False, "detail": "support: h1: its zygote is starting"}
     await api.heartbeat("h2", kinds="support")
     assert (await api.client.get("/api/health")).json()["status"] == "healthy", "another host can"

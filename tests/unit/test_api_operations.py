@@ -15,7 +15,7 @@ import pytest
 from livekit import api as livekit
 
 from contract.states import SessionState
-from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.domain.errors import AgentsUnavailableError, RoomsUnavailableError, StoreUnavailableError
 from orchestrator.services.health import Health
 from tests.support.api import ADMIN, LIVEKIT_KEY, LIVEKIT_SECRET, ApiUnderTest, FakeRooms, api_under_test
 
@@ -149,12 +149,15 @@ async def test_with_its_only_host_drained_starts_wait_and_then_are_refused() -> 
         assert api.queue.spawns == [], "there is nobody to start it"
         refused = await api.start()
         assert (refused.status_code, refused.json()["code"]) == (503, "at_capacity")
-        ready = await api.client.get("/health/ready")
+        ready = await api.client.get("/health/ready", headers=ADMIN)
         assert ready.status_code == 503
         assert ready.json()["reason"] == "hosts: every host that is alive drains (h1)"
+        public = (await api.client.get("/health/ready")).json()["reason"]
+        assert public == "hosts: every host that is alive drains"
         await api.heartbeat("h2")
-        ready = (await api.client.get("/health/ready")).json()
+        ready = (await api.client.get("/health/ready", headers=ADMIN)).json()
         assert ready["parts"]["hosts"] == {"ok": True, "detail": "1 alive, besides what drains (h1)"}
+        assert (await api.client.get("/health/ready")).json()["parts"]["hosts"]["detail"] == "1 alive"
 
 
 async def test_a_rollout_is_begun_once_and_seen(api: ApiUnderTest) -> None:
@@ -251,7 +254,7 @@ async def _spawns_fail(api: ApiUnderTest) -> None:
 async def test_while_spawns_keep_failing_it_is_degraded_and_ready(api: ApiUnderTest) -> None:
     await _healthy(api)
     await _spawns_fail(api)
-    answer = await api.client.get("/api/health")
+    answer = await api.client.get("/api/health", headers=ADMIN)
     content = answer.json()
     assert (answer.status_code, content["success"], content["status"]) == (200, True, "degraded")
     words = r"spawns: they have failed for 0 s, and wait "
@@ -271,9 +274,57 @@ async def test_while_spawns_keep_failing_who_waits_is_handed_out_and_the_rest_re
     assert (await api.start()).status_code == 200
     refused = await api.start()
     assert (refused.status_code, refused.json()["code"]) == (503, "agents_unavailable")
-    assert refused.json()["detail"] == "No agent can be started at the moment: LiveKit is away"
+    assert refused.json()["detail"] == AgentsUnavailableError().detail, "why is for operators"
     assert refused.headers["Retry-After"] in {"1", "2"}
     assert api.queue.spawns == []
+
+
+INTERNAL = "RuntimeError: cannot connect to postgres://db.internal/shop (see /srv/shop/config.yml)"
+"""What an agent's own module said as it was imported."""
+
+
+@pytest.mark.parametrize("zygote", [f"failed: {INTERNAL}", f"sales starting; default failed: {INTERNAL}"])
+async def test_why_an_agents_module_cannot_be_loaded_is_told_to_the_admin_alone(api: ApiUnderTest, zygote: str) -> None:
+    await api.container.store.refill_begun()
+    await api.heartbeat("host-at-home", zygote=zygote, ready_kinds="", warm=0)
+    for path in ("/api/health", "/health/ready"):
+        public = await api.client.get(path)
+        assert (public.status_code, public.json()["success"]) == (503, False)
+        assert public.json()["reason"] == "hosts: no host can start agents yet (its zygote is failed)"
+        for internal in (INTERNAL, "postgres", "/srv", "host-at-home"):
+            assert internal not in public.text
+        whole = (await api.client.get(path, headers=ADMIN)).json()
+        assert whole["reason"] == f"hosts: no host can start agents yet (host-at-home: its zygote is {zygote})"
+
+
+async def test_why_spawns_fail_is_told_to_the_admin_alone(api: ApiUnderTest) -> None:
+    await _healthy(api)
+    waits = (await api.start(), await api.start(), await api.start())[-1].json()["sessionId"]
+    for _ in range(api.container.settings.spawn_breaker_failures):
+        await api.container.breaker.failed("zygote_unavailable", f"the zygote is not ready (failed: {INTERNAL})")
+    await api.container.store.finish(waits, SessionState.FAILED, INTERNAL, code="spawn_failed")
+    refused = await api.start()
+    assert (refused.status_code, refused.json()["code"]) == (503, "agents_unavailable")
+    health = await api.client.get("/api/health")
+    assert re.search(r"spawns: they have failed .*: zygote_unavailable$", health.json()["reason"])
+    session = await api.client.get(f"/api/session/{waits}")
+    assert session.json()["error"] == "spawn_failed: no agent could be started"
+    for answer in (refused, health, session):
+        assert not re.search(r"postgres|/srv|RuntimeError", answer.text)
+    assert INTERNAL in (await api.client.get("/api/health", headers=ADMIN)).json()["reason"]
+    assert INTERNAL in (await api.client.get(f"/api/session/{waits}", headers=ADMIN)).json()["error"]
+
+
+async def test_what_livekit_answers_is_told_to_the_admin_alone(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ping() -> None:
+        raise RoomsUnavailableError("LiveKit refused: invalid API key: APIxyz")
+
+    monkeypatch.setattr(api.rooms, "ping", ping)
+    await _healthy(api)
+    assert (await api.client.get("/api/health")).json()["reason"] == "livekit: does not answer, or refuses requests"
+    assert "APIxyz" in (await api.client.get("/api/health", headers=ADMIN)).json()["reason"]
 
 
 async def test_not_ready_before_the_first_refill(api: ApiUnderTest) -> None:

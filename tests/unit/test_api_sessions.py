@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import jwt
@@ -56,6 +57,16 @@ async def test_a_failed_session_says_why(api: ApiUnderTest) -> None:
     assert "3 tries" not in json.dumps(content)  # what an agent's code said may name files or keys
     content = (await api.client.get(f"/api/session/{session_id}", headers=ADMIN)).json()
     assert content["error"] == "spawn_failed: no agent came in 3 tries"
+
+
+@pytest.mark.parametrize("code", ["agent_died", "agent_unresponsive", "host_lost", "spawn_failed", "internal_error"])
+async def test_whatever_broke_callers_hear_fixed_words(api: ApiUnderTest, code: str) -> None:
+    session_id = (await api.start()).json()["sessionId"]
+    reason = "its host box-7 is lost: RuntimeError: see /srv/shop/config.yml"
+    await api.container.store.finish(session_id, SessionState.FAILED, reason, code=code)
+    answer = await api.client.get(f"/api/session/{session_id}")
+    assert re.fullmatch(rf"{code}: [a-z' ]+", answer.json()["error"])
+    assert not re.search("box-7|RuntimeError|/srv", answer.text)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

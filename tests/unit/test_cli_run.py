@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from orchestrator.cli import fatal_listener
 from orchestrator.cli.home import Home
 from orchestrator.cli.main import COMMANDS, app
 from orchestrator.cli.programs_log import ProgramsLog, interesting
+from orchestrator.cli.readiness import why_not_ready
 from orchestrator.cli.retire import retire_host
 
 # --- the command ---------------------------------------------------------------------------------------
@@ -31,6 +33,21 @@ def test_help_lists_every_command_and_imports_none() -> None:
     *help_lines, modules = answer.stdout.splitlines()
     assert all(name in "\n".join(help_lines) for name in COMMANDS)
     assert modules == "['orchestrator.cli.console', 'orchestrator.cli.main']"
+
+
+def test_the_whole_reason_why_it_is_not_ready_is_asked_for_with_the_admin_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def get(_url: str, *, headers: dict[str, str], **_: object) -> httpx.Response:
+        asked.append(headers)
+        return httpx.Response(503, json={"reason": "hosts: no host is alive"})
+
+    monkeypatch.setattr(httpx, "get", get)
+    assert why_not_ready("http://api", "token") == "hosts: no host is alive"
+    assert why_not_ready("http://api") == "hosts: no host is alive"
+    assert asked == [{"Authorization": "Bearer token"}, {}]
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

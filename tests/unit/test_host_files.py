@@ -106,6 +106,11 @@ def test_a_note_with_a_value_of_the_wrong_type_is_a_spoilt_one(files: AgentFiles
     assert files.remembered() == []
 
 
+def test_a_last_word_quotes_nobodys_password(files: AgentFiles) -> None:
+    files.last_word_path(warm_id(1)).write_text('{"reason": "no postgres://shop:hunter2@10.0.0.5/db", "ok": false}')
+    assert files.forget(warm_id(1)) == LastWord("no postgres://[masked]@10.0.0.5/db", ok=False)
+
+
 def test_a_last_word_is_read_once(files: AgentFiles) -> None:
     files.last_word_path(warm_id(1)).write_text('{"reason": "the user left", "ok": true}')
     assert files.forget(warm_id(1)) == LastWord("the user left", ok=True)

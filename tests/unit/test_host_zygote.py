@@ -139,6 +139,14 @@ async def test_forks_asked_for_at_once_are_each_answered(run) -> None:
         assert state.zygote._forks == {}
 
 
+async def test_why_an_agent_cannot_be_loaded_quotes_nobodys_password(run, tmp_path: Path) -> None:
+    reason = "no postgres://shop:hunter2@10.0.0.5/db"
+    program = f'say(type="zygote_failed", reason="{reason}"); sys.exit(1)\n'
+    async with run(program) as state:
+        await until(lambda: state.zygote.status.startswith("failed"))
+        assert state.zygote.status == "failed: no postgres://[masked]@10.0.0.5/db"
+
+
 async def test_an_agent_that_cannot_be_loaded_is_said_at_once_and_tried_again(run, tmp_path: Path) -> None:
     program = 'say(type="zygote_failed", reason="ModuleNotFoundError: no such thing"); sys.exit(1)\n'
     async with run(program) as state:
@@ -299,6 +307,8 @@ async def test_what_cannot_be_loaded_changes_nothing(run) -> None:
         _, first = await state.zygote.fork(request(1), LONG_S)
         with pytest.raises(ZygoteUnavailableError, match="no such thing"):
             await state.renew('say(type="zygote_failed", reason="ModuleNotFoundError: no such thing"); sys.exit(1)\n')
+        with pytest.raises(ZygoteUnavailableError, match=r"^no postgres://\[masked\]@db$"):
+            await state.renew('say(type="zygote_failed", reason="no postgres://shop:hunter2@db"); sys.exit(1)\n')
         with pytest.raises(ZygoteUnavailableError, match="died while it loaded"):
             await state.renew("sys.exit(1)\n")
         with pytest.raises(ZygoteUnavailableError, match="not loaded within"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.masking import MASKED, Mask, secrets_in
+from contract.masking import MASKED, Mask, masked, secrets_in
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJlLW9mLWl0"
 
@@ -21,6 +21,29 @@ def test_secrets_and_tokens_are_taken_out() -> None:
 @given(st.text(st.characters(codec="utf-8"), min_size=8, max_size=40))
 def test_one_with_any_characters_is_found_in_json(secret: str) -> None:
     assert secret not in json.loads(Mask([secret])(json.dumps({"event": f"<{secret}>"})))["event"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "cannot connect to postgres://shop:hunter2@10.0.0.5/db now",
+            f"cannot connect to postgres://{MASKED}@10.0.0.5/db now",
+        ),
+        ("redis://:p@ss:word@r:6379/0, amqp://u:p@q", f"redis://{MASKED}@r:6379/0, amqp://{MASKED}@q"),
+        ('{"url": "https://ada:lovelace@example.com"}', f'{{"url": "https://{MASKED}@example.com"}}'),
+        ("http://10.0.0.5:8080/a@b of ada@example.com", "http://10.0.0.5:8080/a@b of ada@example.com"),
+        ("wss://example.com:443\\nada@example.com", "wss://example.com:443\\nada@example.com"),
+        ("ssh://git@example.com", "ssh://git@example.com"),
+    ],
+)
+def test_who_signs_in_by_an_address_is_taken_out(text: str, told: str) -> None:
+    assert Mask()(text) == told
+
+
+def test_what_is_told_has_no_secret_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-0123456789")
+    assert masked("refused: gsk-0123456789 at amqp://u:p@q") == f"refused: {MASKED} at amqp://{MASKED}@q"
 
 
 @pytest.mark.parametrize("name", ["GROQ_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "my_password"])

@@ -19,8 +19,7 @@ local function take_try(breaker, id, deadline_s)
   return true
 end
 
--- What one who is refused is told: why, and when to come again (s).
-local function breaker_words(breaker)
-  local b = redis.call('HMGET', breaker, 'reason', 'openUntil')
-  return b[1] or '', tostring(math.max(1, math.ceil(tonumber(b[2] or '0') - NOW)))
+-- When one who is refused may come again (s).
+local function come_again_s(breaker)
+  return tostring(math.max(1, math.ceil(tonumber(redis.call('HGET', breaker, 'openUntil') or '0') - NOW)))
 end

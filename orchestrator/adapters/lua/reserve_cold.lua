@@ -6,7 +6,7 @@
 -- also     session:<id> of what this request was given before and of each spawn under way and session that waits, host:<id>
 --          and host:<id>:sessions of each host, pool:arrivals and pool:agents of the kind, breaker:<kind> of all that wait
 -- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'} | {'crowded'}
---          | {'unavailable', why, come again in (s)} while the breaker is open
+--          | {'unavailable', come again in (s)} while the breaker is open
 local key, idem, owned = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local id, body, keep, user, name, assignment, owner = unpack(ARGV, 1, 7)
 local most_sessions, kind, task = tonumber(ARGV[8]), ARGV[9], ARGV[10]
@@ -54,7 +54,7 @@ end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
 local breaker = breaker_key(kind)
-if may_begin(breaker) == 0 then return {'unavailable', breaker_words(breaker)} end
+if may_begin(breaker) == 0 then return {'unavailable', come_again_s(breaker)} end
 local waiting = redis.call('ZCARD', POOL_WAITING)
 local dispatched = has_room(hosts, most_agents, kind, most_of[kind] or most_agents) and not is_behind()
 if not dispatched and waiting >= most_waiting then return {'full'} end
