@@ -45,7 +45,7 @@ Who = Literal["user", "agent"]
 
 
 class CallOverError(Exception):
-    """The room was closed, or this user was removed from it."""
+    """The room was closed, this user was removed from it, or LiveKit is not there any more."""
 
 
 @dataclass
@@ -154,8 +154,15 @@ class Caller:
         return await self._microphone.say(_at_sample_rate(pcm, sample_rate))
 
     async def type_text(self, text: str) -> float:
-        """Write into the room's chat; returns when it was sent."""
-        sent = await self._room.local_participant.send_text(text, topic=_CHAT)
+        """Write into the room's chat; returns when it was sent.
+
+        Raises:
+            CallOverError: it could not be sent; also while LiveKit does not answer and the room is not given up yet.
+        """
+        try:
+            sent = await self._room.local_participant.send_text(text, topic=_CHAT)
+        except rtc.StreamError as error:
+            raise CallOverError("the connection to LiveKit was lost, and what was typed was not sent") from error
         self._update(self._line(sent.stream_id, "user"), text, final=True)
         return monotonic()
 

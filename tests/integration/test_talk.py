@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from orchestrator.cli.talk_call import Room, Utterance, converse
 from orchestrator.cli.talk_report import Report, Timeline
 from orchestrator.cli.talk_session import CallerClient
 from orchestrator.domain.errors import RoomsUnavailableError
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer
+from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, running
 
 WAIT_S = 10.0
 USER = "user-u"
@@ -327,6 +328,28 @@ async def test_an_agent_that_does_not_answer_is_an_error_with_what_there_was(age
     assert report.error == "waited 0.3 s in vain for an answer"
     assert [sentence.answer_ms for sentence in report.sentences] == [None]
     assert report.timeline.agent_seen_at is not None
+
+
+async def test_a_livekit_that_stops_in_a_call_is_an_error_with_what_there_was(tmp_path: Path) -> None:
+    report = Report("s", True, Timeline(time.monotonic()))
+    with running(LiveKitServer.create(tmp_path)) as server:
+        assert isinstance(server, LiveKitServer)
+        rooms = Rooms(server)
+        async with FakeAgent() as agent:
+            await agent.join(rooms.url, rooms.agent_token)
+            agent.answer_chat({"are you there": "Yes."})
+            await agent.become("listening")
+
+            def stop(line: Line) -> None:
+                if line.who == "agent" and line.final:
+                    server.stop(signal.SIGKILL)
+
+            typed = [Utterance("type", "are you there"), Utterance("type", "and now")]
+            room = Room(rooms.url, rooms.user_token)
+            async with asyncio.timeout(90):
+                await converse(room, typed, report, on_line=stop, timeout_s=WAIT_S)
+    assert report.error == "the connection to LiveKit was lost, and what was typed was not sent"
+    assert [sentence.text for sentence in report.sentences] == ["are you there"]
 
 
 # --- the command -----------------------------------------------------------------------------------------
