@@ -35,17 +35,19 @@ pool:demand:<kind>      hash    for ever   as pool:demand              the same
 pool:aim:<kind>         string  for ever   as pool:aim                 the same
 pool:agents:<kind>      set     for ever   as pool:agents              the same
 pool:refill-pending     string  1 s        claim, host                 whoever would queue another refill
-hosts                   set     for ever   host                        API, check_hosts
-host:<id>               hash    a day past host, each heartbeat;       claim (lease), API, replace_lost
+hosts                   set     for ever   host; replace_lost takes    API, check_hosts, whatever asks for room (Lua)
+                                           out whose record is gone
+host:<id>               hash    1 h past   host, each heartbeat;       claim (lease), API, replace_lost
                                 a beat; a  API: drain; Lua:            begin_spawn
                                 week while suspect_host, lose_host,
-                                it drains  give_back (capacity),
-                                           begin_spawn
+                                it drains; give_back (capacity),
+                                10 min     begin_spawn, sign_off
+                                past stop
                                            (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
                                            replace                     begin_spawn
-host:<id>:commands      stream  ~1000      claim, finish, API,         that host
-                                           rollout
+host:<id>:commands      stream  5 min      claim, finish, API,         that host: what is some ms old at most; ~1000
+                                past last  rollout                     are kept
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
 breaker:<kind>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
                                            changed it; Lua: the try    health, metrics
@@ -288,6 +290,10 @@ def lock(name: str) -> str:
 
 OWNED_S = 604_800
 """A week: no setting lets a session last longer."""
+
+COMMANDS_S = 300
+"""A host does what it is told within a second, or never: claims are not waited for longer, and the rest it finds out by
+itself. What is older may hold users' prompts, and be for a host that is gone."""
 
 DEMAND_SLOT_S = 10
 """The length of a slot of time in ``pool:arrivals`` and ``pool:demand``."""

@@ -317,8 +317,11 @@ class HostRegistry(Protocol):
             HostNotFoundError: there is none with this id.
         """
 
-    async def sign_off(self, host: str) -> None:
-        """End a host's lease at once."""
+    async def sign_off(self, host: str, instance: str = "") -> None:
+        """End a host's lease at once, unless another daemon is this host by now."""
+
+    async def forget_gone(self) -> list[str]:
+        """Forget the hosts that were not heard for long, and have no agents; their ids."""
 
     async def hosts(self) -> list[HostView]:
         """All hosts known."""

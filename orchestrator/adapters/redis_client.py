@@ -151,7 +151,7 @@ def _source(name: str) -> str:
     allowed = ", ".join(f"['{a}>{b}'] = true" for a, targets in TRANSITIONS.items() for b in sorted(targets))
     constants = (
         f"local ALLOWED, CHANGED = {{{allowed}}}, '{keys.SESSION_CHANGED}'\n",
-        f"local OWNED_S = {keys.OWNED_S}\n",
+        f"local OWNED_S, COMMANDS_S = {keys.OWNED_S}, {keys.COMMANDS_S}\n",
         f"local DEMAND_SLOT_S, ARRIVAL_SLOTS = {keys.DEMAND_SLOT_S}, {keys.ARRIVAL_SLOTS}\n",
         f"local STATS_CALL_RECENT = '{keys.STATS_CALL_RECENT}'\n",
         f"local DEFAULT_KIND, POOL_AGENTS = '{keys.DEFAULT_KIND}', '{keys.POOL_AGENTS}'\n",

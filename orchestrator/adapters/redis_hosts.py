@@ -13,7 +13,10 @@ from orchestrator.adapters.redis_client import Client, Scripts, again, translate
 from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
 from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView, number_in
 
-KEPT_S = 86_400
+KEPT_S = 3600
+"""One that vanished is listed for so long: for operators, and longer than its loss can take to be seen."""
+KEPT_STOPPED_S = 600
+"""One that was stopped in order: each deployment of containers leaves some behind."""
 KEPT_DRAINING_S = 604_800
 """A machine that is drained to be mended is still drained when it is back within a week."""
 REPLY_TTL_S = 10
@@ -56,10 +59,13 @@ class RedisHosts:
         if not await self._scripts.again("drain", [keys.host(host)], [host, wanted, by, KEPT_DRAINING_S]):
             raise HostNotFoundError
 
-    async def sign_off(self, host: str) -> None:
+    async def sign_off(self, host: str, instance: str = "") -> None:
         """See ``ports.HostRegistry``."""
-        with translated():
-            await self._client.hset(keys.host(host), "leaseUntil", "0")
+        await self._scripts.again("sign_off", [keys.host(host)], [instance, KEPT_STOPPED_S])
+
+    async def forget_gone(self) -> list[str]:
+        """See ``ports.HostRegistry``."""
+        return [str(host) for host in await self._scripts.again("forget_hosts", [keys.HOSTS])]
 
     async def hosts(self) -> list[HostView]:
         """See ``ports.HostRegistry``."""
@@ -89,11 +95,7 @@ class RedisHosts:
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         """See ``ports.Hosts``."""
         reply_id = secrets.token_hex(8)
-        command: dict[Any, Any] = {
-            "type": "logs", "session": session_id, "limit": limit, "reply": keys.reply(reply_id),
-        }  # fmt: skip
-        with translated():
-            await self._client.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)
+        await self._tell(host, type="logs", session=session_id, limit=limit, reply=keys.reply(reply_id))
         reply = await self.acknowledged(reply_id, LOGS_TIMEOUT_S)
         if reply is None:
             raise HostUnavailableError("The agent's host did not answer; it may be restarting. Try again.")
@@ -102,9 +104,15 @@ class RedisHosts:
 
     async def load_anew(self, host: str, rollout_id: str) -> None:
         """See ``ports.Hosts``."""
-        command: dict[Any, Any] = {"type": "load", "rollout": rollout_id}
+        await self._tell(host, type="load", rollout=rollout_id)
+
+    async def _tell(self, host: str, **command: Any) -> None:
+        """As ``tell`` in ``lua/_prelude.lua``."""
         with translated():
-            await self._client.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)
+            async with self._client.pipeline() as pipe:
+                pipe.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)  # type: ignore[arg-type]
+                pipe.expire(keys.host_commands(host), keys.COMMANDS_S)
+                await pipe.execute()
 
     # --- commands, as the daemon takes them ------------------------------------------------------------
 

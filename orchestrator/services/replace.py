@@ -59,6 +59,8 @@ class ReplaceAgents:
                     await self._registry.suspect(host, views[host].heard)
                 case Lose(host):
                     replaced += await self._lose(views[host])
+        if gone := await self._registry.forget_gone():
+            log.info("hosts that are gone are forgotten", hosts=gone)
         return replaced + await self._queue_again()
 
     async def _lose(self, view: HostView) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from contract import keys
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
+from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.errors import HostUnavailableError
 from orchestrator.records import HostReply
-from tests.support.records import HOST, beat, host_report, warm_id
+from tests.support.records import HOST, beat, host_report, start_request, warm, warm_id
 
 
 async def test_a_heartbeat_says_how_the_host_is(hosts: RedisHosts, client: Client) -> None:
@@ -53,16 +55,70 @@ async def test_a_lease_ends_by_itself_or_at_once(hosts: RedisHosts) -> None:
     assert not (await hosts.hosts())[0].alive
 
 
-async def test_a_host_that_is_long_gone_is_not_listed(hosts: RedisHosts, client: Client) -> None:
+async def test_a_host_is_remembered_for_a_while(hosts: RedisHosts, client: Client) -> None:
     await beat(hosts)
-    await client.delete(keys.host(HOST))
-    assert await hosts.hosts() == []
+    assert 1800 < await client.ttl(keys.host(HOST)) <= 3600, "the alert HostLost sees it for half an hour"
+    await hosts.sign_off(HOST)
+    assert 0 < await client.ttl(keys.host(HOST)) <= 600
+    await beat(hosts)
+    assert await client.ttl(keys.host(HOST)) > 1800
+
+
+async def test_one_that_is_not_known_is_not_made_up_by_its_sign_off(hosts: RedisHosts, client: Client) -> None:
+    await hosts.sign_off(HOST)
+    assert await client.exists(keys.host(HOST)) == 0
+
+
+async def test_a_host_that_is_long_gone_is_neither_listed_nor_looked_through(
+    store: RedisStore, hosts: RedisHosts, client: Client
+) -> None:
+    for host in ("gone", "here", "has-agents"):
+        await beat(hosts, host)
+        await hosts.load_anew(host, "r")
+    await warm(store, 1, host="has-agents")
+    await client.delete(keys.host("gone"), keys.host("has-agents"))
+    assert [view.host for view in await hosts.hosts()] == ["here"]
+
+    assert await hosts.forget_gone() == ["gone"]
+    assert await hosts.forget_gone() == []
+    assert await client.smembers(keys.HOSTS) == {"here", "has-agents"}
+    assert await client.exists(keys.host_commands("gone")) == 0
+    assert await client.exists(keys.host_commands("here")) == 1
+
+    await store.retire(1, "smaller")
+    assert await hosts.forget_gone() == ["has-agents"]
+
+
+async def test_hosts_that_are_gone_hold_nothing_up(hosts: RedisHosts, client: Client) -> None:
+    """Scripts look through the set: what a start costs must not depend on how many hosts there ever were."""
+    pods = {f"pod-{number}" for number in range(3000)}
+    await client.sadd(keys.HOSTS, *pods)
+    await beat(hosts)
+    assert {*await hosts.forget_gone()} == pods
+    assert await client.smembers(keys.HOSTS) == {HOST}
+
+
+async def test_what_a_host_is_told_is_not_kept_for_long(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
+    """It may hold a user's prompt."""
+    await beat(hosts)
+    stream = keys.host_commands(HOST)
+    await warm(store, 1)
+    await store.claim(start_request(), "r")
+    assert 0 < await client.ttl(stream) <= keys.COMMANDS_S
+    await client.persist(stream)
+    await hosts.load_anew(HOST, "r")
+    assert 0 < await client.ttl(stream) <= keys.COMMANDS_S
+
+
+async def _told(client: Client, **command: Any) -> None:
+    await client.xadd(keys.host_commands(HOST), command)
+    await client.expire(keys.host_commands(HOST), 60)
 
 
 async def test_commands_come_in_order_from_where_the_daemon_was(hosts: RedisHosts, client: Client) -> None:
     assert await hosts.commands(HOST, "0", 1) == []
     for number in range(5):
-        await client.xadd(keys.host_commands(HOST), {"type": "end", "session": str(number)})
+        await _told(client, type="end", session=str(number))
     taken = await hosts.commands(HOST, "0", 1)
     assert [fields["session"] for _, fields in taken] == ["0", "1", "2", "3", "4"]
     assert [fields["session"] for _, fields in await hosts.commands(HOST, taken[2][0], 1)] == ["3", "4"]
@@ -72,7 +128,7 @@ async def test_commands_come_in_order_from_where_the_daemon_was(hosts: RedisHost
 async def test_a_waiting_daemon_is_woken(hosts: RedisHosts, client: Client) -> None:
     waiting = asyncio.create_task(hosts.commands(HOST, "0", 1500))
     await asyncio.sleep(0)
-    await client.xadd(keys.host_commands(HOST), {"type": "end"})
+    await _told(client, type="end")
     assert [fields for _, fields in await waiting] == [{"type": "end"}]
 
 

@@ -224,6 +224,8 @@ CALLS: dict[str, Callable[[RedisStore, RedisHosts], Awaitable[object]]] = {
     "heartbeat": lambda _, hosts: beat(hosts),
     "sign_off": lambda _, hosts: hosts.sign_off(HOST),
     "hosts": lambda _, hosts: hosts.hosts(),
+    "forget_gone": lambda _, hosts: hosts.forget_gone(),
+    "load_anew": lambda _, hosts: hosts.load_anew(HOST, "r"),
     "acknowledged": lambda _, hosts: hosts.acknowledged("r", 0.2),
     "logs": lambda _, hosts: hosts.logs(HOST, warm_id(1), 5),
     "commands": lambda _, hosts: hosts.commands(HOST, "0", 100),

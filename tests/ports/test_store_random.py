@@ -27,7 +27,7 @@ STATES = [SessionState.READY, SessionState.ASSIGNED, SessionState.ACTIVE]
 OPERATIONS = [
     "reserve_warm", "reserve_cold", "dispatch", "begin_spawn", "respawn", "record", "record", "claim", "claim",
     "evict", "release", "active", "touch", "finish", "retire", "beat", "sign_off", "seen", "token", "answer",
-    "timeline", "sample", "replace", "replace", "lose_host", "end_by_agent",
+    "timeline", "sample", "replace", "replace", "lose_host", "end_by_agent", "forget_host",
 ]  # fmt: skip
 
 
@@ -128,6 +128,12 @@ class Walk:
         views = await self.hosts.hosts()
         if views:
             await self.hosts.sign_off(self.rng.choice(views).host)
+
+    async def do_forget_host(self, _: str) -> None:
+        views = await self.hosts.hosts()
+        if views:
+            await self.store._client.delete(f"host:{self.rng.choice(views).host}")  # as when its time is over
+        await self.hosts.forget_gone()
 
     async def do_seen(self, session_id: str) -> None:
         await self.store.seen(session_id)

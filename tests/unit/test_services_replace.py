@@ -119,6 +119,13 @@ async def test_a_lost_host_loses_its_sessions_once(scene: Scene) -> None:
     assert scene.queue.spawned == [(ID, True)]
 
 
+async def test_a_host_that_is_gone_is_forgotten(scene: Scene) -> None:
+    await beat(scene.hosts, "gone")
+    await scene.client.delete(keys.host("gone"))
+    assert await scene.replacer.look() == []
+    assert await scene.client.smembers(keys.HOSTS) == {HOST}
+
+
 async def test_a_replacement_that_nobody_began_is_queued_again_once(scene: Scene) -> None:
     await scene.in_call()
     await scene.died()

@@ -1,7 +1,7 @@
 -- Put before every script. KEYS[1..17] are contract.keys.SHARED, in that order; a script's own keys follow.
 -- ALLOWED is written above this line from orchestrator.domain.session.TRANSITIONS: "from>to" = true; so is CHANGED,
--- contract.keys.SESSION_CHANGED, OWNED_S, DEMAND_SLOT_S, ARRIVAL_SLOTS, STATS_CALL_RECENT, DEFAULT_KIND and
--- POOL_AGENTS.
+-- contract.keys.SESSION_CHANGED, OWNED_S, COMMANDS_S, DEMAND_SLOT_S, ARRIVAL_SLOTS, STATS_CALL_RECENT, DEFAULT_KIND
+-- and POOL_AGENTS.
 --
 -- A session's own key is built here where its id is known only inside the script (whom a claim takes, whom a
 -- retirement ends), and so are the keys of its kind of agent, from those of the default kind, which the script is given. So
@@ -81,6 +81,7 @@ end
 
 local function tell(host, ...)
   redis.call('XADD', commands_key(host), 'MAXLEN', '~', 1000, '*', ...)
+  redis.call('EXPIRE', commands_key(host), COMMANDS_S)
 end
 
 -- A warm agent's lease is its host's: it is handed out only while that is fresh.
