@@ -295,8 +295,14 @@ class Changes(Protocol):
 class HostRegistry(Protocol):
     """The hosts, as the store knows them."""
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
-        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh."""
+    async def heartbeat(self, report: HostReport, lease_s: float, *, drains: bool = False) -> Heard:
+        """Renew a host's lease. A warm agent is handed out only while its host's lease is fresh.
+
+        ``drains``: an operator drains it, as far as it knows; a store that knows nothing of the host believes it.
+
+        Raises:
+            HostIdTakenError: it is another daemon's, whose lease is fresh; nothing was changed.
+        """
 
     async def suspect(self, host: str, heard: str) -> None:
         """Note that a host is silent, unless it was heard after ``heard``."""

@@ -271,6 +271,8 @@ class HostReport:
     """Each kind and how its zygote is, as a JSON object."""
     generations: str = ""
     """As ``generation``, of each other kind: ``kind:generation``, separated by commas."""
+    instance: str = ""
+    """Which daemon it is of those that could have this id: the same for every one of one GREENROOM_HOME."""
 
 
 @dataclass(frozen=True)

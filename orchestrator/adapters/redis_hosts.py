@@ -10,7 +10,7 @@ from typing import Any
 
 from contract import keys
 from orchestrator.adapters.redis_client import Client, Scripts, again, translated
-from orchestrator.domain.errors import HostNotFoundError, HostUnavailableError
+from orchestrator.domain.errors import HostIdTakenError, HostNotFoundError, HostUnavailableError
 from orchestrator.records import DrainOrder, Heard, HostReply, HostReport, HostView, number_in
 
 KEPT_S = 3600
@@ -33,12 +33,16 @@ class RedisHosts:
 
     # --- heartbeats ------------------------------------------------------------------------------------
 
-    async def heartbeat(self, report: HostReport, lease_s: float) -> Heard:
+    async def heartbeat(self, report: HostReport, lease_s: float, *, drains: bool = False) -> Heard:
         """See ``ports.HostRegistry``."""
         fields = [str(part) for pair in asdict(report).items() for part in pair]
         own = [keys.host(report.host), keys.HOSTS]
-        args = [report.host, lease_s, KEPT_S, KEPT_DRAINING_S, *fields]
-        now, draining, since, by, lost, unknown = await self._scripts.again("heartbeat", own, args)
+        args = [report.host, report.instance, lease_s, KEPT_S, KEPT_DRAINING_S, "1" if drains else "", *fields]
+        accepted, *answer = await self._scripts.again("heartbeat", own, args)
+        if accepted != "1":
+            heartbeat, left_s = answer
+            raise HostIdTakenError(report.host, heartbeat=heartbeat, lease_left_s=float(left_s))
+        now, draining, since, by, lost, unknown = answer
         for_s = float(now) - (number_in({"since": since}, "since") or float(now))
         order = DrainOrder(max(0.0, for_s), by == "stop") if draining == "1" else None
         return Heard(was_lost=lost == "1", was_unknown=unknown == "1", drain=order)

@@ -119,6 +119,21 @@ class HostNotFoundError(GreenroomError):
     code, status = "host_not_found", 404
 
 
+class HostIdTakenError(GreenroomError):
+    """Another host daemon has this HOST_ID."""
+
+    code, status = "host_id_taken", 409
+
+    def __init__(self, host: str, *, heartbeat: str, lease_left_s: float) -> None:
+        super().__init__(
+            f"HOST_ID={host} is another host daemon's, which is alive and has another GREENROOM_HOME: "
+            "give each machine and each container a HOST_ID of its own"
+        )
+        self.heartbeat = heartbeat
+        """Its last one: one that lives has another one soon."""
+        self.lease_left_s = lease_left_s
+
+
 class HostDrainingError(GreenroomError):
     """This host drains: it starts nothing more."""
 

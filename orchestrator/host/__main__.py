@@ -9,6 +9,7 @@ import sys
 from contract import tracing
 from contract.prctl import hide
 from orchestrator.bootstrap import build
+from orchestrator.domain.errors import HostIdTakenError
 from orchestrator.host.daemon import AlreadyRunningError, HostDaemon
 from orchestrator.logs import set_up_logging
 from orchestrator.settings import Settings, SettingsError, load_settings
@@ -30,7 +31,7 @@ def main() -> None:
         tracing.begin(settings.otel_exporter_otlp_endpoint, "host", host=settings.host_id)
         asyncio.run(_run(settings))
         tracing.end()
-    except (SettingsError, AlreadyRunningError) as error:
+    except (SettingsError, AlreadyRunningError, HostIdTakenError) as error:
         sys.exit(f"greenroom host: {error}")
 
 

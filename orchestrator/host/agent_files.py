@@ -83,6 +83,10 @@ class AgentFiles:
         """What shows that a process is this session's agent; the same for every daemon of this folder."""
         return hmac.digest(self._key, session_id.encode(), "sha256").hex()
 
+    def instance(self, boot: str) -> str:
+        """Names this folder on this boot of its machine: a copy of it, as in a machine's image, has another name."""
+        return hmac.digest(self._key, f"instance {boot}".encode(), "sha256").hex()[:32]
+
     def prepare(self, session_id: str) -> None:
         """Make the files that the agent of this session writes."""
         for path in (self.log_path(session_id), self.last_word_path(session_id)):

@@ -26,12 +26,13 @@ from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.bootstrap import Container
 from orchestrator.domain.capacity import CapacityPolicy
-from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.domain.errors import GreenroomError, HostIdTakenError, StoreUnavailableError
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.drain import Drain
+from orchestrator.host.entry import enter
 from orchestrator.host.fence import Fence
 from orchestrator.host.machine import Machine, processors
 from orchestrator.host.measures import CallCounter
@@ -42,7 +43,7 @@ from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.watch import Bounds, overruns
 from orchestrator.host.zygotes import Zygotes, of_kinds
-from orchestrator.records import HostReply, HostReport
+from orchestrator.records import Heard, HostReply, HostReport
 
 log = structlog.get_logger("greenroom.host")
 
@@ -52,6 +53,7 @@ HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
 WATCH_S = 2.0
+SUPERSEDED = "another daemon with this HOST_ID has taken its host over"
 
 
 class AlreadyRunningError(Exception):
@@ -69,6 +71,10 @@ class HostDaemon:
         self._pool = container.pool
         self._container = container
         self._stop = asyncio.Event()
+        self._entered = asyncio.Event()
+        """Set once the store has heard this daemon: what it says of the host is about this one's agents then."""
+        self._serves = False
+        self._superseded: HostIdTakenError | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         self._boot_id = boot_id()
         self._started_at = time.time()
@@ -85,6 +91,7 @@ class HostDaemon:
         user = AgentUser.find(settings.agent_user) if settings.agent_user else None
         gid = user.gid if user else None
         self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
+        self._instance = self._files.instance(self._boot_id)
         self._outbox = Outbox()
         source = ZygoteSource(settings, user, Path.cwd() / ".env")
         commands = source.commands()
@@ -123,6 +130,7 @@ class HostDaemon:
             self._hosts,
             timeout_s=settings.drain_timeout_s,
             on_undrained=self._refill_soon,
+            kept=settings.host_dir / "draining",
         )
         self._fence = Fence(self._agents, container.rooms, after_s=settings.agent_limits.frozen_s)
         self._leaving = asyncio.Event()
@@ -134,6 +142,7 @@ class HostDaemon:
 
         Raises:
             AlreadyRunningError: another daemon has this folder.
+            HostIdTakenError: another daemon, with another folder, is this host.
         """
         lock = self._lock()
         loop = asyncio.get_running_loop()
@@ -144,8 +153,23 @@ class HostDaemon:
         # What was imported stays for ever: a collection that looks at it again holds an assignment up for tens of ms.
         gc.collect()
         gc.freeze()
+        try:
+            heard = await enter(lambda: self._heartbeat(self._report()), self._stop)
+            if heard is not None or not self._stop.is_set():
+                await self._serve(heard)
+        finally:
+            await self._container.aclose()
+            lock.close()
+        if self._superseded is not None:
+            raise self._superseded
+
+    async def _serve(self, heard: Heard | None) -> None:
+        """Serve until told to stop. ``heard``: what the first heartbeat was answered; None while the store is away."""
+        self._serves = True
         await self._server.start()
         log.info("host started", host=self._settings.host_id, agents=self._agents.take_up())
+        if heard is not None:
+            await self._heed(heard)
         loops = [
             self._zygotes.run(), self._outbox.run(), self._heartbeats(), self._listen(),
             self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
@@ -155,7 +179,6 @@ class HostDaemon:
         running = [asyncio.create_task(self._forever(each)) for each in loops]
         await self._stop.wait()
         await self._shut_down(running)
-        lock.close()
 
     # --- loops -----------------------------------------------------------------------------------------
 
@@ -165,16 +188,31 @@ class HostDaemon:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _beat(self) -> None:
+        report = self._report()
+        try:
+            heard = await self._heartbeat(report)
+        except StoreUnavailableError:
+            return
+        except HostIdTakenError as error:
+            self._superseded = error
+            self._stop.set()
+            return
+        self._note_room(report)
+        await self._heed(heard)
+
+    async def _heartbeat(self, report: HostReport) -> Heard:
         asked_at = time.monotonic()
+        heard = await self._hosts.heartbeat(report, self._settings.host_lease_s, drains=self._drain.is_ordered)
+        self._fence.heard(asked_at)
+        self._entered.set()
+        return heard
+
+    async def _heed(self, heard: Heard) -> None:
+        if heard.was_lost:
+            log.warning("this host was taken for lost; what was replaced meanwhile is ended")
+        if heard.was_lost or heard.was_unknown:  # a refill takes places that the store does not know to be taken
+            self._background(self._reconcile_agents())
         with suppress(StoreUnavailableError):
-            report = self._report()
-            heard = await self._hosts.heartbeat(report, self._settings.host_lease_s)
-            self._fence.heard(asked_at)
-            self._note_room(report)
-            if heard.was_lost:
-                log.warning("this host was taken for lost; what was replaced meanwhile is ended")
-            if heard.was_lost or heard.was_unknown:  # a refill takes places that the store does not know to be taken
-                self._background(self._reconcile_agents())
             await self._drain.look(heard.drain)
 
     def _note_room(self, report: HostReport) -> None:
@@ -195,6 +233,7 @@ class HostDaemon:
         What is older is over for whoever said it, and reconciliation does it. Hearing a command twice does no harm.
         """
         host, after = self._settings.host_id, ""
+        await self._entered.wait()  # they may be another daemon's
         while True:
             try:
                 after = after or await self._hosts.position(self._settings.ack_timeout_s)
@@ -205,6 +244,7 @@ class HostDaemon:
                 await asyncio.sleep(STORE_RETRY_S)
 
     async def _reconcile(self) -> None:
+        await self._entered.wait()  # what is missing here may run on another machine
         while True:
             await asyncio.sleep(self._settings.reconcile_s)
             await self._reconcile_agents()
@@ -335,6 +375,7 @@ class HostDaemon:
             **of_kinds(self._zygotes),
             rollout=self._renewal.rollout,
             rollout_error=self._renewal.error,
+            instance=self._instance,
         )
 
     def _agent_token(self, session_id: str) -> str:
@@ -346,7 +387,8 @@ class HostDaemon:
 
     def _told_to_stop(self) -> None:
         """A signal: stop; or, where the machine is being stopped, let the calls end first. The second one is obeyed."""
-        if self._settings.drain_on_term and not self._agents.retiring and not self._leaving.is_set():
+        drains = self._settings.drain_on_term and self._serves
+        if drains and not self._agents.retiring and not self._leaving.is_set():
             self._leaving.set()
         else:
             self._stop.set()
@@ -395,19 +437,24 @@ class HostDaemon:
             log.error("a background task failed", exc_info=error)
 
     async def _shut_down(self, running: list[asyncio.Task[None]]) -> None:
-        """Hand out no more agents. They stay for the next daemon, unless this host or its machine is being ended."""
-        final = self._agents.retiring or self._leaving.is_set()
+        """Hand out no more agents. They stay for the next daemon, unless this host or its machine is being ended.
+
+        Where another daemon is this host by now, their calls go on with others: nobody would hear these agents.
+        """
+        superseded = self._superseded is not None
+        final = self._agents.retiring or self._leaving.is_set() or superseded
         log.info("host stopping", final=final, agents=len(self._agents))
         with suppress(StoreUnavailableError):
-            await self._hosts.sign_off(self._settings.host_id)
+            await self._hosts.sign_off(self._settings.host_id, self._instance)
+        if superseded:
+            self._agents.kill_all(SUPERSEDED)
         if final:
-            await self._agents.end_all("the host is stopping")
+            await self._agents.end_all(SUPERSEDED if superseded else "the host is stopping")
         await _cancel(running)
         await self._settle()
         await self._outbox.flush()
         await self._settle()  # what was reported may be that a room is to be closed
         await self._server.stop()
-        await self._container.aclose()
 
     async def _settle(self) -> None:
         with suppress(TimeoutError):

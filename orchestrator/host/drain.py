@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
@@ -28,6 +30,7 @@ class Drain:
         *,
         timeout_s: float,
         on_undrained: Callable[[], object],
+        kept: Path,
     ) -> None:
         self._host = host
         self._agents = agents
@@ -36,8 +39,16 @@ class Drain:
         self._timeout_s = timeout_s
         self._time_is_up = f"its host was drained, and DRAIN_TIMEOUT_S ({timeout_s:g} s) was over"
         self._on_undrained = on_undrained
+        self._kept = kept
+        """There while an operator drains this host: through restarts, also of a store that comes back empty."""
+        self._ordered = kept.exists()
         self._leaving = False
         self._said = False
+
+    @property
+    def is_ordered(self) -> bool:
+        """An operator drains this host, as far as it has heard."""
+        return self._ordered
 
     @property
     def is_done(self) -> bool:
@@ -59,6 +70,7 @@ class Drain:
             log.info("undrained: it was for a stop, and this is the next start", host=self._host)
             await self._registry.undrain(self._host)
             order = None
+        self._keep(order is not None and not order.by_stop)
         if self._leaving and order is None:
             await self._registry.drain(self._host, by_stop=True)
         self._follow(order)
@@ -69,6 +81,16 @@ class Drain:
         if order is not None and order.for_s > self._timeout_s:
             self._end_calls()
         self._say_when_done()
+
+    def _keep(self, ordered: bool) -> None:
+        if ordered == self._ordered:
+            return
+        self._ordered = ordered
+        with suppress(OSError):  # it is known here until this daemon ends, and the store knows it
+            if ordered:
+                self._kept.touch()
+            else:
+                self._kept.unlink(missing_ok=True)
 
     def _follow(self, order: DrainOrder | None) -> None:
         draining = self._leaving or order is not None

@@ -137,6 +137,27 @@ async def test_it_drains_also_when_it_was_away_and_when_it_starts_again(backend:
     await backend.session(call, SessionState.ASSIGNED)
 
 
+async def test_it_drains_on_when_redis_comes_back_empty(backend: Backend, stack: Stack) -> None:
+    call, pid = await _call(backend)
+    await backend.container.drain.drain(HOST_ID)
+    await _only_runs(stack, pid)
+
+    async def drains_again() -> bool:
+        view = await _view(backend)
+        return view is not None and view.draining
+
+    for _ in range(2):
+        await backend.container.client.flushall()
+        await eventually(drains_again, what="the store knows of the drain again")
+        await backend.container.pool.refill()
+        assert not (await backend.store.snapshot()).spawning
+        await _refuses(backend, 4)
+        stack.host.stop()
+        stack.start_host()
+    assert stack.agent_pids() == {pid}
+    await backend.session(call, SessionState.ASSIGNED)
+
+
 async def test_when_its_time_is_up_calls_are_ended_with_that_reason(backend: Backend, stack: Stack) -> None:
     stack.host.stop()
     stack.start_host(DRAIN_TIMEOUT_S="0.5")

@@ -95,6 +95,40 @@ async def test_it_is_remembered_while_the_host_is_away(hosts: RedisHosts, client
     assert await client.ttl(keys.host(HOST)) <= 86_400
 
 
+async def test_an_undrain_is_heard_by_a_host_that_is_away(hosts: RedisHosts, client: Client) -> None:
+    """Else one that believes to be drained would say so to a store that has forgotten it."""
+    await hosts.drain(HOST)
+    await hosts.sign_off(HOST)
+    await hosts.undrain(HOST)
+    assert await client.ttl(keys.host(HOST)) > 86_400
+
+
+async def test_a_drain_for_a_stop_is_not_remembered_for_longer_than_the_host(hosts: RedisHosts, client: Client) -> None:
+    await hosts.drain(HOST, by_stop=True)
+    assert await client.ttl(keys.host(HOST)) <= 3600
+    await _heard(hosts)
+    assert await client.ttl(keys.host(HOST)) <= 3600
+    await hosts.sign_off(HOST)
+    assert await client.ttl(keys.host(HOST)) <= 600
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_a_store_that_came_back_empty_hears_of_it_from_the_host(
+    hosts: RedisHosts, client: Client, drains: bool
+) -> None:
+    await client.flushall()
+    heard = await hosts.heartbeat(host_report(), 60, drains=drains)
+    assert heard.was_unknown
+    assert (heard.drain is not None and heard.drain.by_stop is False) is drains
+    assert (await _view(hosts)).draining is drains
+    assert (await client.ttl(keys.host(HOST)) > 86_400) is drains
+
+
+async def test_a_store_that_knows_the_host_believes_itself(hosts: RedisHosts) -> None:
+    heard = await hosts.heartbeat(host_report(), 60, drains=True)
+    assert heard.drain is None, "it was undrained while the host was away"
+
+
 @pytest.mark.parametrize("how", ["drain", "undrain"])
 async def test_nobody_has_this_id(hosts: RedisHosts, client: Client, how: str) -> None:
     with pytest.raises(HostNotFoundError):

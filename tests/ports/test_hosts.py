@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from contract import keys
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.errors import HostUnavailableError
-from orchestrator.records import HostReply
+from orchestrator.domain.errors import HostIdTakenError, HostUnavailableError
+from orchestrator.records import Heard, HostReply
 from tests.support.records import HOST, beat, host_report, start_request, warm, warm_id
 
 
@@ -53,6 +54,41 @@ async def test_a_lease_ends_by_itself_or_at_once(hosts: RedisHosts) -> None:
     assert (await hosts.hosts())[0].alive
     await hosts.sign_off(HOST)
     assert not (await hosts.hosts())[0].alive
+
+
+# --- two daemons with one id ---------------------------------------------------------------------------
+
+
+async def _heard(hosts: RedisHosts, instance: str, lease_s: float = 60) -> Heard:
+    return await hosts.heartbeat(replace(host_report(), instance=instance), lease_s)
+
+
+async def test_a_second_daemon_of_the_same_id_is_refused_and_changes_nothing(hosts: RedisHosts, client: Client) -> None:
+    await _heard(hosts, "one")
+    before = await client.hgetall(keys.host(HOST))
+    with pytest.raises(HostIdTakenError, match=f"HOST_ID={HOST} is another") as refused:
+        await hosts.heartbeat(replace(host_report(), instance="two", agents=0), 60)
+    assert "\n" not in str(refused.value)
+    assert (refused.value.heartbeat, 50 < refused.value.lease_left_s <= 60) == (before["heartbeatAt"], True)
+    assert await client.hgetall(keys.host(HOST)) == before
+    await hosts.sign_off(HOST, "two")
+    assert await client.hgetall(keys.host(HOST)) == before, "the lease is not its own to end"
+    assert not (await _heard(hosts, "one")).was_unknown
+
+
+@pytest.mark.parametrize("how", ["its lease ran out", "it signed off", "it said nothing of the kind"])
+async def test_another_daemon_takes_a_host_over(hosts: RedisHosts, client: Client, how: str) -> None:
+    instance = "" if how == "it said nothing of the kind" else "one"  # an older version's
+    await _heard(hosts, instance, lease_s=-1 if how == "its lease ran out" else 60)
+    if how == "it signed off":
+        await hosts.sign_off(HOST, "one")
+    await _heard(hosts, "two")
+    assert await client.hget(keys.host(HOST), "instance") == "two"
+    with pytest.raises(HostIdTakenError):
+        await _heard(hosts, "one")
+
+
+# --- hosts that are gone -------------------------------------------------------------------------------
 
 
 async def test_a_host_is_remembered_for_a_while(hosts: RedisHosts, client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,6 +14,8 @@ from orchestrator.host.drain import Drain
 from orchestrator.records import DrainOrder
 
 NOW = DrainOrder(for_s=0.0, by_stop=False)
+NOWHERE = Path("/nowhere/draining")
+"""As a disk that takes nothing."""
 
 
 @dataclass
@@ -70,10 +73,11 @@ class Told:
 
 
 class Scene:
-    def __init__(self, *living: FakeAgent, timeout_s: float = 60.0) -> None:
+    def __init__(self, *living: FakeAgent, timeout_s: float = 60.0, kept: Path = NOWHERE) -> None:
         self.agents, self.told, self.undrained = FakeAgents(list(living)), Told(), 0
         self.drain = Drain(
-            "h1", self.agents, self.told, self.told, timeout_s=timeout_s, on_undrained=self._undrained  # type: ignore[arg-type]
+            "h1", self.agents, self.told, self.told,  # type: ignore[arg-type]
+            timeout_s=timeout_s, on_undrained=self._undrained, kept=kept,
         )  # fmt: skip
 
     def _undrained(self) -> None:
@@ -127,6 +131,36 @@ async def test_calls_are_ended_when_their_time_is_up() -> None:
     await scene.drain.look(DrainOrder(for_s=60.1, by_stop=False))
     assert scene.agents.living[0].ending == "its host was drained, and DRAIN_TIMEOUT_S (60 s) was over"
     assert scene.agents.living[1].ending == "another reason"
+
+
+# --- what is known without a store ---------------------------------------------------------------------
+
+
+async def test_an_operators_word_outlives_the_daemon(tmp_path: Path) -> None:
+    kept = tmp_path / "draining"
+    first = Scene(kept=kept)
+    assert not first.drain.is_ordered
+    await first.drain.look(NOW)
+    assert first.drain.is_ordered
+
+    next_start = Scene(kept=kept)
+    assert next_start.drain.is_ordered, "before the store was heard"
+    await next_start.drain.look(None)
+    assert not next_start.drain.is_ordered, "it was undrained while the daemon was away"
+    assert not Scene(kept=kept).drain.is_ordered
+
+
+async def test_a_stop_is_no_operators_word(tmp_path: Path) -> None:
+    scene = Scene(kept=tmp_path / "draining")
+    scene.drain.leave()
+    await scene.drain.look(DrainOrder(0.1, by_stop=True))
+    assert (scene.drain.is_ordered, list(tmp_path.iterdir())) == (False, [])
+
+
+async def test_a_full_disk_does_not_keep_it_from_draining() -> None:
+    scene = Scene(kept=NOWHERE)
+    await scene.drain.look(NOW)
+    assert (scene.agents.draining, scene.drain.is_ordered) == (True, True)
 
 
 # --- a machine that is being stopped -------------------------------------------------------------------

@@ -62,6 +62,13 @@ def test_a_proof_is_one_sessions_and_holds_for_every_daemon_of_the_folder(files:
     assert mended.proof(warm_id(1)) != files.proof(warm_id(1))
 
 
+def test_a_folder_and_a_boot_have_a_name_of_their_own(files: AgentFiles, tmp_path: Path) -> None:
+    again = AgentFiles(tmp_path / "host", log_max_bytes=MAX_BYTES)
+    elsewhere = AgentFiles(tmp_path / "other", log_max_bytes=MAX_BYTES)
+    assert files.instance("boot-1") == again.instance("boot-1"), "a daemon that starts again is the same"
+    assert len({files.instance("boot-1"), files.instance("boot-2"), elsewhere.instance("boot-1")}) == 3
+
+
 def test_what_is_remembered_is_found_until_it_is_forgotten(files: AgentFiles, tmp_path: Path) -> None:
     first = files.remember(warm_id(1), PROCESS, 12.5)
     second = files.remember(warm_id(2), replace(PROCESS, pid=4243), 13.0)

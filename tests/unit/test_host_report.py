@@ -16,6 +16,7 @@ def test_the_machines_load() -> None:
         _settings=SimpleNamespace(host_id="h1"),
         _agents=SimpleNamespace(all=list, count=0),
         _boot_id="boot",
+        _instance="home-1",
         _started_at=1.0,
         _machine=Machine(CapacityPolicy(3, memory_reserve_bytes=0, agent_memory_bytes=1)),
         _zygotes=SimpleNamespace(
@@ -32,6 +33,7 @@ def test_the_machines_load() -> None:
     assert (report.zygote, report.kinds, report.ready_kinds) == (
         "sales starting", "default,sales,support", "default,support",
     )  # fmt: skip
+    assert report.instance == "home-1"
     assert report.loading_kinds == "sales"
     assert (report.generation, report.generations) == ("1.000", "support:2.000")
     assert (report.capacity, report.capacity_limit, report.capacity_reason) == (3, "MAX_BOTS", "MAX_BOTS is 3")

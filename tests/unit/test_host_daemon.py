@@ -1,0 +1,75 @@
+"""What the daemon leaves alone until the store has heard it: it may be another daemon's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.errors import HostIdTakenError
+from orchestrator.host.daemon import HostDaemon
+
+
+class Daemon(SimpleNamespace):
+    """As much of one as its loops use; it notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            _settings=SimpleNamespace(host_id="h1", ack_timeout_s=0.1, reconcile_s=0.0),
+            _entered=asyncio.Event(),
+            _stop=asyncio.Event(),
+            _superseded=None,
+            _hosts=self,
+            asked=[],
+        )
+
+    async def position(self, _: float) -> str:
+        return "0-0"
+
+    async def commands(self, *_: object) -> list[Any]:
+        return await self._ask("commands")
+
+    async def _reconcile_agents(self) -> None:
+        """Its own agents'."""
+
+    async def _report_missing(self) -> None:
+        await self._ask("missing")
+
+    async def _ask(self, what: str) -> list[Any]:
+        self.asked.append(what)
+        await asyncio.sleep(0)
+        return []
+
+
+@pytest.mark.parametrize(
+    ("loop", "asked"),
+    [(HostDaemon._listen, "commands"), (HostDaemon._reconcile, "missing")],
+    ids=["listen", "reconcile"],
+)
+async def test_it_waits_until_it_was_heard(loop: Callable[[Any], Awaitable[None]], asked: str) -> None:
+    daemon = Daemon()
+    running = asyncio.ensure_future(loop(daemon))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert daemon.asked == []
+    daemon._entered.set()
+    async with asyncio.timeout(10):
+        while not daemon.asked:
+            await asyncio.sleep(0)
+    assert daemon.asked[0] == asked
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_one_whose_place_was_taken_stops_and_heeds_nothing() -> None:
+    daemon, taken = Daemon(), HostIdTakenError("h1", heartbeat="1.0", lease_left_s=4.0)
+
+    async def heartbeat(_: object) -> None:
+        raise taken
+
+    daemon._report, daemon._heartbeat = dict, heartbeat
+    await HostDaemon._beat(daemon)  # type: ignore[arg-type]
+    assert (daemon._superseded, daemon._stop.is_set()) == (taken, True)
