@@ -188,6 +188,8 @@ class HostDaemon:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _beat(self) -> None:
+        if self._stop.is_set():  # what signed off must not take its lease again
+            return
         report = self._report()
         try:
             heard = await self._heartbeat(report)
@@ -195,6 +197,7 @@ class HostDaemon:
             return
         except HostIdTakenError as error:
             self._superseded = error
+            self._agents.retiring = True
             self._stop.set()
             return
         self._note_room(report)
@@ -442,7 +445,7 @@ class HostDaemon:
         Where another daemon is this host by now, their calls go on with others: nobody would hear these agents.
         """
         superseded = self._superseded is not None
-        final = self._agents.retiring or self._leaving.is_set() or superseded
+        final = self._agents.retiring or self._leaving.is_set()
         log.info("host stopping", final=final, agents=len(self._agents))
         with suppress(StoreUnavailableError):
             await self._hosts.sign_off(self._settings.host_id, self._instance)

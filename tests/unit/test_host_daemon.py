@@ -22,6 +22,7 @@ class Daemon(SimpleNamespace):
             _entered=asyncio.Event(),
             _stop=asyncio.Event(),
             _superseded=None,
+            _agents=SimpleNamespace(retiring=False),
             _hosts=self,
             asked=[],
         )
@@ -73,3 +74,17 @@ async def test_one_whose_place_was_taken_stops_and_heeds_nothing() -> None:
     daemon._report, daemon._heartbeat = dict, heartbeat
     await HostDaemon._beat(daemon)  # type: ignore[arg-type]
     assert (daemon._superseded, daemon._stop.is_set()) == (taken, True)
+    assert daemon._agents.retiring, "it begins nothing more"
+
+
+async def test_one_that_stops_does_not_take_its_lease_again() -> None:
+    """It signed off, and ends its agents for some seconds yet: whoever comes under its name need not wait for it."""
+    daemon = Daemon()
+
+    async def heartbeat(_: object) -> None:
+        daemon.asked.append("heartbeat")
+
+    daemon._report, daemon._heartbeat = dict, heartbeat
+    daemon._stop.set()
+    await HostDaemon._beat(daemon)  # type: ignore[arg-type]
+    assert daemon.asked == []
