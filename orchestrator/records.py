@@ -201,6 +201,8 @@ class AgentRecord:
     created_at: float
     startup_s: float | None
     assignment: Assignment | None
+    hearsay: bool = False
+    """Its assignment is the agent's own word: it stands only where the store knows of none."""
     in_call: bool = False
     """A user waits in its room: it is no agent for the pool, even if the store has forgotten that session."""
     generation: str = ""

@@ -95,7 +95,7 @@ def agent_args(record: AgentRecord) -> list[object]:
     return [
         record.session_id, identity.host, identity.boot_id, identity.pid, identity.start_ticks,
         str(record.state), f"{record.created_at:.6f}", startup, *claim, ",".join(map(str, SPAWN_BOUNDS_S)),
-        "1" if record.in_call else "", record.generation, record.kind,
+        "1" if record.in_call else "", record.generation, record.kind, "1" if record.hearsay else "",
     ]  # fmt: skip
 
 

@@ -18,6 +18,8 @@ _STATE_OF: dict[AgentPhase, SessionState] = {
     "active": SessionState.ACTIVE,
 }
 
+CLAIMED = ("assigned", "active")
+
 
 class AgentGoneError(Exception):
     """The agent died, or has no line to its host; the message says which."""
@@ -35,6 +37,7 @@ class Agent:
     phase: AgentPhase = "joining"
     startup_s: float | None = None
     assignment: Assignment | None = None
+    """What it took. Whose it is, it is not asked: once its host knows, what it says of that is not listened to."""
     writer: asyncio.StreamWriter | None = None
     private_bytes: int = 0
     """By its own account, when it was last asked."""
@@ -42,6 +45,8 @@ class Agent:
     """Why the host is ending it."""
     taken_up: bool = False
     """Whether an earlier daemon started it."""
+    hearsay: bool = False
+    """Whether an earlier daemon may have handed it over: then its own word is all that this one has of that."""
     in_call: bool = False
     """Whether it was started for a call whose agent died."""
     generation: str = ""
@@ -53,6 +58,8 @@ class Agent:
     _line: asyncio.Event = field(default_factory=asyncio.Event)
     _acks: dict[int, list[asyncio.Future[Assigned]]] = field(default_factory=dict)
     _pongs: dict[int, asyncio.Future[Pong]] = field(default_factory=dict)
+    _offered: dict[int, Assignment] = field(default_factory=dict)
+    """What it was sent and did not answer yet, by fence."""
     _ping_seq: int = 0
 
     def record(self, host: str, boot_id: str) -> AgentRecord | None:
@@ -67,6 +74,7 @@ class Agent:
             created_at=self.created_at,
             startup_s=self.startup_s,
             assignment=self.assignment,
+            hearsay=self.hearsay,
             in_call=self.in_call,
             generation=self.generation,
             kind=self.kind,
@@ -76,11 +84,26 @@ class Agent:
         """Its line is open (again): take over what it says of itself."""
         self.writer = writer
         self._line.set()
-        self.phase = hello.phase
         self.startup_s = hello.startup_s
-        self.assignment = hello.assignment
+        self._believe(hello)
         if self.phase != "joining":
             self.is_ready(hello.startup_s or 0.0)
+
+    def _believe(self, hello: Hello) -> None:
+        """How far it is, for as long as that fits to what its host knows of it."""
+        said = hello.assignment
+        if said is None:
+            self.hearsay = self.hearsay and self.assignment is not None
+        elif self.hearsay:
+            self.assignment = self.assignment or said
+        else:
+            self._took(said.fence)  # the line broke before its answer came
+        if self.assignment is None:
+            self.phase = "joining" if hello.phase == "joining" else "ready"
+        elif self.hearsay or hello.phase in CLAIMED:
+            self.phase = hello.phase
+        elif self.phase not in CLAIMED:
+            self.phase = "assigned"
 
     def detach(self, writer: asyncio.StreamWriter) -> None:
         """This line of it is closed; it may have a newer one by now."""
@@ -116,6 +139,7 @@ class Agent:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._line.wait()
+                self._offered[assignment.fence] = assignment
                 if not self.send(Assign.fitting(assignment, resumption)):
                     raise AgentGoneError("the agent has no line to its host")
                 return await future
@@ -134,9 +158,18 @@ class Agent:
 
     def acknowledged(self, message: Assigned) -> None:
         """Its answer to an assignment came."""
+        if message.accepted:
+            self._took(message.fence)
+        self._offered.pop(message.fence, None)
         for future in self._acks.pop(message.fence, []):
             if not future.done():
                 future.set_result(message)
+
+    def _took(self, fence: int) -> None:
+        offered = self._offered.pop(fence, None)
+        if self.assignment is None and offered is not None:
+            self.assignment, self.hearsay = offered, False
+            self.phase = "assigned"
 
     async def ping(self, timeout_s: float) -> bool:
         """Whether it answers and is in its room."""

@@ -263,6 +263,7 @@ class Agents:
                 )
             else:
                 agent.taken_up, agent.generation, agent.kind = True, identity.generation, identity.kind
+                agent.hearsay = True
                 asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._expect_hello, agent)
         return len(self._agents)
 
@@ -279,6 +280,7 @@ class Agents:
             agent = self._watch(hello.session_id, process, hello.created_at)
             if agent is not None:
                 agent.kind = hello.kind or DEFAULT_KIND
+                agent.hearsay = hello.session_id not in self._forking
                 self._files.remember(hello.session_id, process, hello.created_at, kind=agent.kind)
         if agent is None or agent.process != process:
             return None
@@ -311,9 +313,8 @@ class Agents:
                 answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
         except AgentGoneError as error:
             return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
-        if answer.accepted and agent.assignment is None:
-            agent.assignment = assignment
-            agent.phase = "active" if resumption is not None and resumption.active else "assigned"
+        if answer.accepted and resumption is not None and resumption.active:
+            agent.phase = "active"
         elif answer.reason == "taken":
             self._background(self.reconcile(agent))
         return answer
@@ -357,6 +358,8 @@ class Agents:
 
     def user_joined(self, agent: Agent) -> None:
         """A user is in the room."""
+        if agent.assignment is None:
+            return  # nobody's
         agent.phase = "active"
         self._outbox.put(lambda: self.reconcile_active(agent))
 

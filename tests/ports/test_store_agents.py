@@ -174,6 +174,58 @@ async def test_what_an_agent_was_assigned_stands(store: RedisStore, situation: s
     assert (session.fence, session.user_id) == (5, "user-first")
 
 
+@pytest.mark.parametrize("state", [S.ASSIGNED, S.ACTIVE])
+@pytest.mark.parametrize("situation", ["assigned", "active"])
+async def test_an_agents_own_word_moves_no_session_to_another_user(
+    store: RedisStore, client: Client, situation: str, state: SessionState
+) -> None:
+    """Its host was restarted, and has only the agent's word of whose it is."""
+    session_id, fence = await put(store, situation)
+    before = await client.hgetall(keys.session(session_id))
+    last = await client.get(keys.STATS_FENCE)
+    for said in (5, fence + 1_000_000):
+        record = agent_record(session_id, state, fence=said, user="victim-user", hearsay=True)
+        assert (await store.record_agent(record)).accepted, "it is the session's agent"
+    after = await client.hgetall(keys.session(session_id))
+    for known in ("userId", "userName", "fence", "assignment"):
+        assert after.get(known) == before.get(known), known
+    assert await client.get(keys.STATS_FENCE) == last
+
+
+async def test_an_agents_own_word_takes_no_session_from_the_one_who_waits_for_it(store: RedisStore) -> None:
+    session_id, _ = await put(store, "starting cold")
+    record = agent_record(session_id, S.ASSIGNED, fence=5, user="victim-user", hearsay=True)
+    assert (await store.record_agent(record)).accepted
+    session = await session_of(store, session_id)
+    assert (session.state, session.user_id, session.fence) == (S.ASSIGNED, "user-1", 5)
+
+
+@pytest.mark.parametrize("situation", ["missing", "starting warm", "ready"])
+async def test_where_the_store_lost_a_claim_the_agents_own_word_is_taken(store: RedisStore, situation: str) -> None:
+    session_id, _ = await put(store, situation)
+    ahead = int(await store.now() * 1_000_000) + 3_600_000_000
+    record = agent_record(session_id, S.ACTIVE, fence=ahead, user="user-first", hearsay=True)
+    assert (await store.record_agent(record)).accepted
+    session = await session_of(store, session_id)
+    assert (session.state, session.fence, session.user_id) == (S.ACTIVE, ahead, "user-first")
+
+
+@pytest.mark.parametrize("situation", ["missing", "starting warm", "starting cold", "ready", "assigned", "active"])
+async def test_a_fence_that_cannot_be_is_refused_and_moves_nothing(
+    store: RedisStore, client: Client, situation: str
+) -> None:
+    """It would be the greatest for ever: no claim could pass it, and each would evict a sound agent."""
+    session_id, _ = await put(store, situation)
+    before, last = await store.get(session_id), await client.get(keys.STATS_FENCE)
+    record = agent_record(session_id, S.ASSIGNED, fence=2**53 - 1, user="victim-user", hearsay=True)
+    assert await store.record_agent(record) == RecordOutcome(accepted=False)
+    assert await store.get(session_id) == before
+    assert await client.get(keys.STATS_FENCE) == last
+    await warm(store, 2, 3)
+    first = (await claimed(store)).fence
+    assert (await claimed(store)).fence > first
+
+
 @pytest.mark.parametrize("situation", ["missing", "starting warm", "ready", "assigned"])
 async def test_the_next_fence_is_above_every_one_ever_heard_of(
     store: RedisStore, client: Client, situation: str

@@ -52,11 +52,12 @@ def agent_record(
     fence: int = 77,
     user: str = "user-9",
     startup_s: float | None = 0.12,
+    hearsay: bool = False,
 ) -> AgentRecord:
     """What a host says of an agent; one that is not ready has an assignment."""
     held = Assignment(session_id=session_id, fence=fence, user_id=user, user_name="Eve")
     assignment = None if state is SessionState.READY else held
-    return AgentRecord(session_id, who or identity(), state, 1000.5, startup_s, assignment)
+    return AgentRecord(session_id, who or identity(), state, 1000.5, startup_s, assignment, hearsay=hearsay)
 
 
 def host_report(host: str = HOST) -> HostReport:

@@ -30,10 +30,15 @@ class FakeWriter:
         self.sent.append(parse_line(line))
 
 
-def make_agent() -> tuple[Agent, FakeWriter]:
-    agent = Agent(warm_id(1), ProcessId(4242, 99), None, 1.0)
+def make_agent(*, hearsay: bool = False) -> tuple[Agent, FakeWriter]:
+    """Known from its fork, or (``hearsay``) from an earlier daemon's note, and not heard yet."""
+    agent = Agent(warm_id(1), ProcessId(4242, 99), None, 1.0, hearsay=hearsay)
     writer = FakeWriter()
-    agent.attach(hello("joining"), writer)  # type: ignore[arg-type]
+    if hearsay:
+        agent.writer = writer  # type: ignore[assignment]
+        agent._line.set()
+    else:
+        agent.attach(hello("joining"), writer)  # type: ignore[arg-type]
     return agent, writer
 
 
@@ -58,7 +63,8 @@ async def until_sent(writer: FakeWriter, count: int = 1) -> None:
     [("ready", SessionState.READY), ("assigned", SessionState.ASSIGNED), ("active", SessionState.ACTIVE)],
 )
 async def test_what_the_store_is_told_is_what_the_agent_says(phase: str, state: SessionState) -> None:
-    agent, writer = make_agent()
+    """Where an earlier daemon handed it over: it is all that this one has, and the store is told that it is no more."""
+    agent, writer = make_agent(hearsay=True)
     agent.attach(hello(phase, assignment()), writer)  # type: ignore[arg-type]
 
     record = agent.record("host-1", "boot-1")
@@ -67,7 +73,68 @@ async def test_what_the_store_is_told_is_what_the_agent_says(phase: str, state: 
     assert record.state is state
     assert (record.identity.pid, record.identity.start_ticks) == (4242, 99)
     assert record.assignment == assignment()
+    assert record.hearsay
     assert agent.ready.done()
+
+
+@pytest.mark.parametrize("phase", ["ready", "assigned", "active"])
+async def test_one_that_says_it_is_somebodys_is_nobodys(phase: str) -> None:
+    """It was handed to nobody, and its host knows."""
+    agent, writer = make_agent()
+    agent.attach(hello(phase, assignment(2**53 - 1)), writer)  # type: ignore[arg-type]
+    record = agent.record("host-1", "boot-1")
+    assert record is not None
+    assert (record.state, record.assignment) == (SessionState.READY, None)
+
+
+@pytest.mark.parametrize("hearsay", [False, True])
+@pytest.mark.parametrize("phase", ["joining", "ready", "assigned", "active"])
+async def test_one_that_was_handed_over_cannot_say_to_whom(phase: str, hearsay: bool) -> None:
+    agent, writer = make_agent(hearsay=hearsay)
+    waiting = asyncio.create_task(agent.assign(assignment(), LONG_S))
+    await until_sent(writer)
+    agent.acknowledged(Assigned(fence=7, accepted=True))
+    await waiting
+
+    invented = Assignment(session_id=warm_id(1), fence=2**53 - 1, user_id="victim-user")
+    agent.attach(hello(phase, invented), writer)  # type: ignore[arg-type]
+
+    record = agent.record("host-1", "boot-1")
+    assert record is not None
+    assert (record.assignment, record.hearsay) == (assignment(), False)
+    assert record.state is (SessionState.ACTIVE if phase == "active" else SessionState.ASSIGNED)
+
+
+async def test_what_one_says_first_after_a_restart_is_all_that_it_may_say() -> None:
+    agent, writer = make_agent(hearsay=True)
+    agent.attach(hello("ready"), writer)  # type: ignore[arg-type]
+    agent.attach(hello("assigned", assignment()), writer)  # type: ignore[arg-type]
+    assert agent.assignment is None
+
+    agent, writer = make_agent(hearsay=True)
+    agent.attach(hello("assigned", assignment(7)), writer)  # type: ignore[arg-type]
+    agent.attach(hello("assigned", assignment(8)), writer)  # type: ignore[arg-type]
+    assert agent.assignment == assignment(7)
+
+
+async def test_an_answer_that_was_lost_with_its_line_is_heard_from_the_next_one() -> None:
+    agent, writer = make_agent()
+    waiting = asyncio.create_task(agent.assign(assignment(), LONG_S))
+    await until_sent(writer)
+    said = assignment().model_copy(update={"user_id": "victim-user"})
+    agent.attach(hello("active", said), writer)  # type: ignore[arg-type]
+    assert (agent.assignment, agent.phase) == (assignment(), "active"), "as its host sent it"
+    waiting.cancel()
+
+
+async def test_what_one_refused_is_not_its_own_later() -> None:
+    agent, writer = make_agent()
+    waiting = asyncio.create_task(agent.assign(assignment(), LONG_S))
+    await until_sent(writer)
+    agent.acknowledged(Assigned(fence=7, accepted=False, reason="taken"))
+    await waiting
+    agent.attach(hello("assigned", assignment()), writer)  # type: ignore[arg-type]
+    assert agent.assignment is None
 
 
 async def test_one_that_joins_is_nothing_to_tell_yet() -> None:

@@ -114,6 +114,12 @@ class Host:
         )  # fmt: skip
         assert self.agents.hello(hello, FakeWriter()) is not None  # type: ignore[arg-type]
 
+    def is_taken(self, session_id: str, assignment: Assignment | None = None) -> None:
+        """Its agent took this assignment from this daemon."""
+        agent = self.agents.get(session_id)
+        assert agent is not None
+        agent.assignment = assignment or Assignment(session_id=session_id, fence=7, user_id="user-1")
+
     async def state(self, session_id: str) -> SessionState:
         session = await self.store.get(session_id)
         assert session is not None
@@ -178,6 +184,9 @@ async def test_it_knows_whether_it_has_calls(host: Host) -> None:
     host.says_hello(warm_id(1), process, "ready")
     await spawning
     assert not host.agents.have_calls(), "an agent that waits is no call"
+    host.says_hello(warm_id(1), process, "active")
+    assert not host.agents.have_calls(), "and saying so makes it none"
+    host.is_taken(warm_id(1))
     for phase in ("assigned", "active"):
         host.says_hello(warm_id(1), process, phase)
         assert host.agents.have_calls()
@@ -359,6 +368,8 @@ async def _in_call(host: Host) -> tuple[str, Agent]:
     session = await host.store.get(session_id)
     assert session is not None
     held = Assignment(session_id=session_id, fence=session.fence, user_id="user-1")
+    host.says_hello(session_id, process, "joining")
+    host.is_taken(session_id, held)
     host.says_hello(session_id, process, "assigned", held)
     await waiting
     agent = host.agents.get(session_id)

@@ -1,17 +1,23 @@
 -- Brings the store in line with a living agent: newly ready, changed, or seen again after an outage.
--- An agent serves one user only, so an assignment that it already has always stands. One whose predecessor died is given
--- that one's; the predecessor, and whoever else is not the session's agent, is refused.
+-- An agent serves one user only, so an assignment that it already has always stands, where its host knows of it. What only
+-- the agent itself says of it stands where the store knows nothing: an agent is a stranger. One whose predecessor died is
+-- given that one's; the predecessor, and whoever else is not the session's agent, is refused.
 -- KEYS[18] session:<id>  KEYS[19] host:<id>:sessions  KEYS[20] stats:vacancies  KEYS[21] stats:refillRecent
 -- ARGV     id, host, boot id, pid, start ticks, the agent's state, created at, startup (s or ''), assignment (JSON or ''),
 --          fence, user id, user name, histogram bounds (comma separated), '1' when it was started for a call,
---          generation, kind
+--          generation, kind, '1' when the assignment is the agent's own word
 -- also     host:<id>:sessions of the agent's predecessor; pool:* and stats:vacancies of the session's kind
 -- Returns  {accepted, fence, assignment, replaces}; the last three are '' unless the host must assign it
 local key, mine, refills = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 4]
 local id, host, boot, pid, ticks, state, created, startup, assignment, fence, user, name, bounds = unpack(ARGV, 1, 13)
-local for_call = ARGV[14] == '1'
+local for_call, hearsay = ARGV[14] == '1', ARGV[17] == '1'
+-- Fences are times, or one more than the last (next_fence). One beyond that is none, however wrong a clock is: it would be the
+-- greatest for ever.
+local AHEAD = 365 * 86400 * 1000000
+local s = redis.call('HMGET', key, 'status', 'host', 'replacements', 'userId', 'fence', 'assignment')
+local status, user_id, known_fence, settings = s[1], s[4], s[5], s[6]
 -- The session's, where there is one; one that is written anew has its agent's.
-local kind = BY_STATE[redis.call('HGET', key, 'status')] and kind_of(id) or ARGV[16]
+local kind = BY_STATE[status] and kind_of(id) or ARGV[16]
 local ready, vacancies = of_kind(POOL_READY, kind), of_kind(KEYS[OWN + 3], kind)
 
 local function know_agent()
@@ -23,7 +29,12 @@ local function know_agent()
 end
 
 local function know_claim()
-  redis.call('HSET', key, 'fence', fence, 'userId', user, 'userName', name, 'assignment', assignment)
+  if hearsay and user_id then
+    if known_fence then return end
+    redis.call('HSET', key, 'fence', fence)
+  else
+    redis.call('HSET', key, 'fence', fence, 'userId', user, 'userName', name, 'assignment', assignment)
+  end
   if tonumber(fence) > last_fence() then redis.call('SET', STATS_FENCE, fence) end
   changed(id)
 end
@@ -62,10 +73,9 @@ local function write_anew()
   changed(id)
 end
 
-local s = redis.call('HMGET', key, 'status', 'host', 'replacements', 'userId', 'fence', 'assignment')
-local status, user_id, known_fence, settings = s[1], s[4], s[5], s[6]
 local replaces = s[3] and '1' or ''
 local refused, accepted = {'0', '', '', ''}, {'1', '', '', ''}
+if hearsay and (tonumber(fence) or 0) > math.max(last_fence(), TIME[1] * 1000000 + AHEAD) then return refused end
 -- What has no state, or none that there is, is as if it were not there: the agents are the truth.
 if not BY_STATE[status] then
   -- Redis came back empty while a call's agent was being replaced: whose call it was, nobody knows, and it must not become
