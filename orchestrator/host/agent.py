@@ -9,6 +9,7 @@ from typing import Any
 from contract.keys import DEFAULT_KIND
 from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong, Resumption
 from contract.states import SessionState
+from orchestrator.host.pace import Pace
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
 
@@ -54,6 +55,7 @@ class Agent:
     kind: str = DEFAULT_KIND
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
+    pace: Pace = field(default_factory=Pace)
     dead: asyncio.Event = field(default_factory=asyncio.Event)
     _line: asyncio.Event = field(default_factory=asyncio.Event)
     _acks: dict[int, list[asyncio.Future[Assigned]]] = field(default_factory=dict)

@@ -361,7 +361,7 @@ class Agents:
         if agent.assignment is None:
             return  # nobody's
         agent.phase = "active"
-        self._outbox.put(lambda: self.reconcile_active(agent))
+        self._outbox.put(agent.session_id, lambda: self.reconcile_active(agent))
 
     async def reconcile_active(self, agent: Agent) -> None:
         """Record that the session is active, and that its user is there."""
@@ -371,7 +371,7 @@ class Agents:
 
     def user_left(self, agent: Agent) -> None:
         """No user is in the room."""
-        self._outbox.put(lambda: self._store.touch(agent.session_id, user_left=True))
+        self._outbox.put(agent.session_id, lambda: self._store.touch(agent.session_id, user_left=True))
 
     def turn(self, agent: Agent, turn: Turn) -> None:
         """A turn was finished: a successor can go on from it."""
@@ -380,12 +380,12 @@ class Agents:
             await self._store.add_turn(agent.session_id, turn)
             await self._store.touch(agent.session_id)
 
-        self._outbox.put(keep)
+        self._outbox.put(agent.session_id, keep)
 
     def measured(self, agent: Agent, report: Measured) -> None:
         """An agent measured something."""
         identity = self._identity(agent.process)
-        self._outbox.put(partial(self._counter.measured, agent.session_id, identity, report))
+        self._outbox.put(agent.session_id, partial(self._counter.measured, agent.session_id, identity, report))
 
     # --- end -------------------------------------------------------------------------------------------
 
@@ -401,14 +401,14 @@ class Agents:
 
     def _give_up(self, agent: Agent, reason: str) -> None:
         """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""
-        self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE))
+        self._report_died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
         self._background(self.end(agent, reason))
 
     async def stop(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own; a call goes on with another agent."""
         log.warning("agent is stopped", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
         agent.ending = reason
-        self._outbox.put(lambda: self._died(agent.session_id, self._identity(agent.process), reason, DIED))
+        self._report_died(agent.session_id, self._identity(agent.process), reason, DIED)
         await asyncio.to_thread(kill_session, agent.process)
         await agent.dead.wait()
 
@@ -444,8 +444,7 @@ class Agents:
         """SIGKILL every agent. The store is told once it is there: others may go on with what was theirs by then."""
         for agent in self.all():
             if agent.ending is None and agent.phase != "joining":
-                identity = self._identity(agent.process)
-                self._outbox.put(partial(self._died, agent.session_id, identity, reason, HOST_LOST))
+                self._report_died(agent.session_id, self._identity(agent.process), reason, HOST_LOST)
                 agent.ending = reason
             send(agent.pidfd, signal.SIGKILL)
 
@@ -502,10 +501,13 @@ class Agents:
 
     def _report(self, session_id: str, agent: AgentIdentity, reason: str, *, on_purpose: bool) -> None:
         if on_purpose:
-            self._outbox.put(lambda: self._ended(session_id, agent, reason))
+            self._outbox.put(session_id, lambda: self._ended(session_id, agent, reason), must_keep=True)
         else:
-            self._outbox.put(lambda: self._died(session_id, agent, reason, DIED))
-        self._outbox.put(lambda: self._counter.over(session_id))
+            self._report_died(session_id, agent, reason, DIED)
+        self._outbox.put(session_id, lambda: self._counter.over(session_id), must_keep=True)
+
+    def _report_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> None:
+        self._outbox.put(session_id, lambda: self._died(session_id, agent, reason, code), must_keep=True)
 
     async def _ended(self, session_id: str, agent: AgentIdentity, reason: str) -> None:
         done = await self._store.finish(session_id, SessionState.ENDED, reason, agent=agent)

@@ -1,10 +1,11 @@
-"""What the host has to tell the store, in order, also through an outage of the store."""
+"""What the host has to tell the store: each session's reports in order, also through an outage of the store."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,23 +13,40 @@ from orchestrator.domain.errors import QueueUnavailableError, StoreUnavailableEr
 
 log = structlog.get_logger("greenroom.host")
 
-KEPT = 5_000
+KEPT = 500
+"""Of one session. An agent that says much pushes out its own, and nobody else's."""
 RETRY_S = 0.5
 AWAY = (StoreUnavailableError, QueueUnavailableError)
 
 Report = Callable[[], Awaitable[object]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    report: Report
+    must_keep: bool
+
+
 class Outbox:
-    """Reports are made one after another; while the store is away they wait, bounded."""
+    """One line of reports for each session, served in turn; while the store is away they wait, bounded.
+
+    A death has its place in its own session's line, behind the turns that a successor goes on from. It is never
+    dropped, and waits for at most one report of each other session for each of its own before it.
+    """
 
     def __init__(self) -> None:
-        self._reports: deque[Report] = deque(maxlen=KEPT)
+        self._lines: dict[str, deque[_Waiting]] = {}
         self._some = asyncio.Event()
 
-    def put(self, report: Report) -> None:
-        """Make this report as soon as the store can be told."""
-        self._reports.append(report)
+    def put(self, session_id: str, report: Report, *, must_keep: bool = False) -> None:
+        """Make this report as soon as the store can be told.
+
+        Where too many wait, the oldest one goes that need not be kept.
+        """
+        line = self._lines.setdefault(session_id, deque())
+        if len(line) >= KEPT and (oldest := next((w for w in line if not w.must_keep), None)) is not None:
+            line.remove(oldest)
+        line.append(_Waiting(report, must_keep))
         self._some.set()
 
     async def run(self) -> None:
@@ -36,27 +54,35 @@ class Outbox:
         while True:
             await self._some.wait()
             self._some.clear()
-            while self._reports:
-                await self._make(self._reports[0])
+            while self._lines:
+                for session_id in list(self._lines):
+                    if not await self._make_first(session_id):
+                        await asyncio.sleep(RETRY_S)
 
     async def flush(self) -> None:
         """Make what is left, once: for a daemon that stops."""
-        while self._reports:
-            try:
-                await self._reports.popleft()()
-            except AWAY:
-                log.warning("not reported: the store is away", left=len(self._reports) + 1)
-                return
-            except Exception:
-                log.exception("a report failed and is dropped")
+        while self._lines:
+            for session_id in list(self._lines):
+                if not await self._make_first(session_id):
+                    log.warning("not reported: the store is away", left=sum(map(len, self._lines.values())))
+                    return
 
-    async def _make(self, report: Report) -> None:
+    async def _make_first(self, session_id: str) -> bool:
+        """Make a session's oldest report; returns false when it is to be made again."""
+        first = self._lines[session_id][0]
         try:
-            await report()
+            await first.report()
         except AWAY:
-            await asyncio.sleep(RETRY_S)
-            return
+            return False
         except Exception:
             log.exception("a report failed and is dropped")
-        if self._reports and self._reports[0] is report:
-            self._reports.popleft()
+        self._done(session_id, first)
+        return True
+
+    def _done(self, session_id: str, made: _Waiting) -> None:
+        """Unless it was pushed out while it was made."""
+        line = self._lines[session_id]
+        if line[0] is made:
+            line.popleft()
+        if not line:
+            del self._lines[session_id]

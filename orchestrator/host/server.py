@@ -122,11 +122,14 @@ class HostServer:
     async def _agent_line(self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if peer_of(writer).pid != hello.pid:
             raise ProtocolError("pid: it is not this connection's process")
+        known = self._agents.get(hello.session_id)
+        if known is not None and known.process.pid == hello.pid:
+            await _in_its_turn(known)
         agent = self._agents.hello(hello, writer)
         if agent is None:
             raise ProtocolError("session_id: another process is this session's agent")
         try:
-            while line := await reader.readline():
+            while (line := await reader.readline()) and await _in_its_turn(agent):
                 self._hear(agent, parse_line(line))
         finally:
             agent.detach(writer)
@@ -151,3 +154,11 @@ class HostServer:
                 agent.ending = agent.ending or message.reason
             case _:
                 raise ProtocolError(f"{message.type} is not an agent's message")
+
+
+async def _in_its_turn(agent: Agent) -> bool:
+    """Wait while it says more than anybody should; false when it died meanwhile: nobody listens any more."""
+    if wait_s := agent.pace.wait_s():
+        await asyncio.sleep(wait_s)
+        return not agent.dead.is_set()
+    return True

@@ -39,6 +39,9 @@ class FakeAgents:
     def __len__(self) -> int:
         return len(self.agents)
 
+    def get(self, session_id: str) -> Agent | None:
+        return self.agents.get(session_id)
+
     async def spawn(self, request: Spawn) -> Spawned:
         return Spawned(ok=True, pid=1, startup_s=0.1)
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -34,7 +35,9 @@ from contract.messages import (
     UserJoined,
     UserLeft,
 )
+from orchestrator.host import pace
 from orchestrator.host import server as module
+from orchestrator.host.pace import AT_ONCE
 from tests.support.host_line import Fixture, hello, serving, taken_up
 from tests.support.records import warm_id
 
@@ -150,6 +153,43 @@ async def test_an_agent_keeps_its_line_and_is_heard(host: Fixture) -> None:
     async with asyncio.timeout(20):
         while agent.writer is not None:
             await asyncio.sleep(0)
+
+
+async def test_one_that_says_too_much_waits_also_on_a_new_line(host: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "AT_ONCE", 10)
+    monkeypatch.setattr(pace, "MESSAGES_PER_S", 100)
+    began = time.monotonic()
+    async with host.line() as line, host.line() as newer:
+        line.send(hello())
+        agent = await taken_up(host)
+        first = agent.writer
+        line.send(b"".join(Turn(role="user", text=str(n), at=1.0).to_line() for n in range(50)))
+        async with asyncio.timeout(20):
+            while len(host.agents.news) < 50:
+                await asyncio.sleep(0.001)
+        assert time.monotonic() - began > 0.35
+        assert host.agents.news == [str(n) for n in range(50)], "in order, and all of it"
+        for _ in range(20):
+            agent.pace.wait_s()
+        newer.send(hello())
+        await asyncio.sleep(0.05)
+        assert agent.writer is first
+        async with asyncio.timeout(20):
+            while agent.writer is first:
+                await asyncio.sleep(0.001)
+
+
+async def test_what_a_dead_one_had_said_too_fast_is_nothing_any_more(host: Fixture) -> None:
+    async with host.line() as line:
+        line.send(hello())
+        agent = await taken_up(host)
+        line.send(b"".join(Turn(role="user", text=str(n), at=1.0).to_line() for n in range(AT_ONCE + 50)))
+        async with asyncio.timeout(20):
+            while len(host.agents.news) < AT_ONCE:
+                await asyncio.sleep(0.001)
+        agent.died("killed")
+        assert await line.closed()
+    assert len(host.agents.news) < AT_ONCE + 50
 
 
 async def test_one_who_is_another_process_than_it_says_is_refused(host: Fixture) -> None:
