@@ -38,7 +38,7 @@ from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, be_nice, kill_session, open_pidfd, send
+from orchestrator.host.processes import ProcessId, be_nice, kill_family, open_pidfd, send
 from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.host.zygotes import Zygotes
 from orchestrator.ports import Rooms, SessionStore
@@ -404,12 +404,16 @@ class Agents:
         self._report_died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
         self._background(self.end(agent, reason))
 
+    def stop_soon(self, agent: Agent, reason: str) -> None:
+        """End one at once that uses up what is not its own, without waiting until it is dead."""
+        self._background(self.stop(agent, reason))
+
     async def stop(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own; a call goes on with another agent."""
         log.warning("agent is stopped", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
         agent.ending = reason
         self._report_died(agent.session_id, self._identity(agent.process), reason, DIED)
-        await asyncio.to_thread(kill_session, agent.process)
+        await asyncio.to_thread(kill_family, agent.process, agent.family)
         await agent.dead.wait()
 
     async def end(self, agent: Agent, reason: str) -> None:
@@ -464,7 +468,7 @@ class Agents:
 
     async def _bury(self, agent: Agent) -> None:
         # Looking through all processes takes milliseconds, in which an assignment would have to wait.
-        await asyncio.to_thread(kill_session, agent.process)
+        await asyncio.to_thread(kill_family, agent.process, agent.family)
         word = self._files.forget(agent.session_id)
         if word is None and not agent.taken_up:  # an earlier daemon's zygote tells us nothing
             await self._await_status(agent.process.pid)

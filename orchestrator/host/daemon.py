@@ -41,7 +41,7 @@ from orchestrator.host.peers import Strangers
 from orchestrator.host.protection import Protection
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
-from orchestrator.host.watch import Bounds, overruns
+from orchestrator.host.watch import Bounds, Watch
 from orchestrator.host.zygotes import Zygotes, of_kinds
 from orchestrator.records import Heard, HostReply, HostReport
 
@@ -52,7 +52,6 @@ STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
-WATCH_S = 2.0
 SUPERSEDED = "another daemon with this HOST_ID has taken its host over"
 
 
@@ -123,6 +122,7 @@ class HostDaemon:
             capacity=self._machine.capacity,
             counter=CallCounter(container.measures, settings.prices),
         )
+        self._watch = Watch(self._agents, self._bounds)
         self._drain = Drain(
             settings.host_id,
             self._agents,
@@ -172,7 +172,7 @@ class HostDaemon:
             await self._heed(heard)
         loops = [
             self._zygotes.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._watch(), self._leave(), self._fence.run(),
+            self._reconcile(), self._housekeeping(), self._watch.run(), self._leave(), self._fence.run(),
         ]  # fmt: skip
         if (task := self._container.ecs_task) is not None:
             loops.append(Protection(task, self._agents.have_calls).run())
@@ -263,14 +263,6 @@ class HostDaemon:
             await asyncio.to_thread(self._machine.measure, everyone, in_call, time.monotonic())
             await asyncio.to_thread(self._files.trim)
             await asyncio.sleep(HOUSEKEEPING_S)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_S)
-            agents = {agent.process.pid: agent for agent in self._agents.all() if agent.ending is None}
-            bounds = {pid: self._bounds(agent) for pid, agent in agents.items()}
-            for pid, reason in (await asyncio.to_thread(overruns, bounds)).items():
-                self._background(self._agents.stop(agents[pid], reason))
 
     def _bounds(self, agent: Agent) -> Bounds:
         memory_mb = self._zygotes.memory_mb(agent.kind) or self._settings.agent_memory_mb

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.procfs import SESSION_FIELD, START_FIELD, STATE_FIELD, start_ticks, stat_fields
+from contract.procfs import PARENT_FIELD, SESSION_FIELD, START_FIELD, STATE_FIELD, stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
+_DEAD = frozenset("ZX")
 PASSES = 100
-"""Over all processes, in search of those that a dying session still starts."""
+"""Over all processes, in search of those that a dying family still starts."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,17 @@ class ProcessId:
 
     pid: int
     start_ticks: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the kernel says of a process."""
+
+    process: ProcessId
+    parent: int
+    session: int
+    is_dead: bool
+    """Dead, and not reaped yet."""
 
 
 def is_alive(process: ProcessId) -> bool:
@@ -53,42 +66,74 @@ def send(pidfd: int | None, number: signal.Signals) -> None:
             signal.pidfd_send_signal(pidfd, number)
 
 
-def kill_session(leader: ProcessId) -> int:
-    """SIGKILL whatever is left of a process's session (agents are session leaders); returns how many were hit.
+class Table:
+    """Every process of this machine, at one moment."""
 
-    While a member lives, the kernel does not give the leader's PID to a new process. If a process with that PID runs
-    that is not the leader, then all members are gone and the number is somebody else's: nothing is signalled.
+    def __init__(self) -> None:
+        self.rows = dict(_rows())
+        """By PID."""
+        self._near: dict[int, list[ProcessId]] = defaultdict(list)
+        """Whom a process started, and who is in the session that it led."""
+        for row in self.rows.values():
+            self._near[row.parent].append(row.process)
+            self._near[row.session].append(row.process)
+
+    def family(self, roots: Iterable[ProcessId]) -> frozenset[ProcessId]:
+        """Those of these processes that are there, all that they started, and who is in a session that one of them led.
+
+        While a member of a session lives, the kernel does not give its leader's PID to a new process. If a process with
+        that PID runs that is not the leader, then all members are gone and the number is somebody else's: nobody of it.
+        """
+        found: set[ProcessId] = set()
+        left = list(roots)
+        while left:
+            process = left.pop()
+            row = self.rows.get(process.pid)
+            if process not in found and (row is None or row.process == process):
+                found.add(process)
+                left += self._near[process.pid]
+        return frozenset(process for process in found if process.pid in self.rows)
+
+
+def _rows() -> Iterator[tuple[int, Row]]:
+    for pid in all_pids():
+        with suppress(*_GONE):
+            fields = stat_fields(pid)
+            process = ProcessId(pid, int(fields[START_FIELD]))
+            is_dead = fields[STATE_FIELD] in _DEAD
+            yield pid, Row(process, int(fields[PARENT_FIELD]), int(fields[SESSION_FIELD]), is_dead)
+
+
+def kill_family(leader: ProcessId, known: Collection[ProcessId] = ()) -> int:
+    """SIGKILL what is left of a process's family, itself included; returns how many were hit.
+
+    ``known`` are members that were seen before: of what its parent left behind, the kernel does not say whose it was.
+    The leader is stopped first and killed last, so that it starts no more meanwhile.
     """
-    with suppress(*_GONE):
-        if start_ticks(leader.pid) != leader.start_ticks:
-            return 0
-    killed = 0
+    seen, killed = {leader, *known}, set()
+    _hit(leader, signal.SIGSTOP)
     for _ in range(PASSES):
-        hit = sum(_kill_member(pid, leader.pid) for pid in all_pids())
-        killed += hit
+        seen |= Table().family(seen)
+        hit = {process for process in seen - {leader} if _hit(process, signal.SIGKILL)}
+        killed |= hit
         if not hit:
             break
-    return killed
+    return len(killed) + _hit(leader, signal.SIGKILL)
 
 
-def _kill_member(pid: int, session: int) -> bool:
-    try:
-        fields = stat_fields(pid)
-        if int(fields[SESSION_FIELD]) != session or fields[STATE_FIELD] == "Z":
-            return False
-        fd = os.pidfd_open(pid)
-    except _GONE:
+def _hit(process: ProcessId, number: signal.Signals) -> bool:
+    """Signal this very process; false where it is gone, or may not be signalled (it runs as another user)."""
+    pidfd = open_pidfd(process)
+    if pidfd is None:
         return False
     try:
-        if int(stat_fields(pid)[SESSION_FIELD]) != session:
-            return False
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-    except _GONE:
+        signal.pidfd_send_signal(pidfd, number)
+    except (ProcessLookupError, PermissionError):
         return False
     else:
         return True
     finally:
-        os.close(fd)
+        os.close(pidfd)
 
 
 def all_pids() -> Iterator[int]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from contract import keys
 from contract.states import SessionState
 from orchestrator.records import Session
 from orchestrator.services.start import Handed
@@ -121,17 +126,23 @@ async def test_what_the_host_is_asked_by_an_agent_is_refused(backend: Backend) -
     assert (await backend.local_host.check()).agents == 1, "a worker is still answered"
 
 
-async def test_a_memory_hog_is_ended_and_says_why(backend: Backend) -> None:
-    other = await does(backend, 5, "idle")
-    session = await does(backend, 6, "hog")
+@pytest.mark.parametrize(("number", "deed"), [(20, "hog"), (22, "share"), (24, "breed")])
+async def test_a_memory_hog_is_ended_and_says_why(backend: Backend, number: int, deed: str) -> None:
+    """By itself, in maps that it shares, and by the children that it has."""
+    other = await does(backend, number, "idle")
+    session = await does(backend, number + 1, deed)
     failed = await backend.session(session.session_id, SessionState.FAILED)
     assert failed.error is not None
     assert failed.error.endswith(f"MB of memory; {MEMORY_MB} are allowed (AGENT_MEMORY_MB)")
     assert (await backend.session(other.session_id, SessionState.ASSIGNED)).agent_pid == other.agent_pid
 
 
-async def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(backend: Backend, stack: Stack) -> None:
-    session = await does(backend, 7, "bomb")
+@pytest.mark.parametrize(("number", "deed"), [(30, "bomb"), (32, "scatter")])
+async def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(
+    backend: Backend, stack: Stack, number: int, deed: str
+) -> None:
+    """In its own session, and each process in another one."""
+    session = await does(backend, number, deed)
     failed = await backend.session(session.session_id, SessionState.FAILED)
     assert failed.error is not None
     assert failed.error.endswith(f"processes; {PROCESSES} are allowed (AGENT_PROCESSES)")
@@ -139,7 +150,42 @@ async def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(backend: Backend
     await backend.gone(session.agent_pid)
     wait_until(lambda: not left(stack, "sleep"), what="nothing of it is left")
     stack.all_reaped()
-    assert (await backend.warm(warm_id(8))).agent_pid
+    assert (await backend.warm(warm_id(number + 1))).agent_pid
+
+
+async def test_what_one_leaves_behind_goes_with_it(backend: Backend, stack: Stack) -> None:
+    session = await does(backend, 12, "leave")
+    [told_of] = await told(backend, session, 1)
+    assert told_of["left"] in left(stack, "sleep")
+    await backend.end(session.session_id)
+    wait_until(lambda: not left(stack, "sleep"), what="nothing of it is left")
+    stack.all_reaped()
+
+
+async def test_a_flood_of_messages_delays_nobody_elses_news(backend: Backend) -> None:
+    """Said to its host at once, and made known by it: a death beside 3,000 messages a second."""
+    other = await does(backend, 13, "idle")
+    flooding = await does(backend, 14, "flood")
+    await told(backend, flooding, 1)
+    await asyncio.sleep(3)
+    assert other.agent_pid is not None
+    os.kill(other.agent_pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    await backend.session(other.session_id, SessionState.FAILED)
+    assert time.monotonic() - killed_at < 2
+    assert (await backend.session(flooding.session_id, SessionState.ACTIVE)).agent_pid == flooding.agent_pid
+    await backend.end(flooding.session_id)
+
+
+async def test_one_cannot_say_whose_it_is(backend: Backend) -> None:
+    session = await does(backend, 15, "usurp")
+    await told(backend, session, 1)
+    known = await backend.session(session.session_id, SessionState.ACTIVE)
+    assert (known.user_id, known.fence) == (session.user_id, session.fence)
+    assert int(await backend.container.client.get(keys.STATS_FENCE)) == session.fence
+    await backend.end(session.session_id)
+    other = await does(backend, 16, "idle")
+    assert session.fence < other.fence < 2**53 - 1
 
 
 async def test_open_files_are_bounded(backend: Backend) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import mmap
 import os
 import socket
 import subprocess
@@ -25,6 +26,8 @@ def make(assignment: Any) -> Agent:
     what = assignment.user_id
     if what in DEEDS:
         threading.Thread(target=DEEDS[what], daemon=True).start()
+    if what in LIES:
+        threading.Thread(target=LIES[what], args=[assignment], daemon=True).start()
     return Agent(instructions="be quiet")
 
 
@@ -132,6 +135,56 @@ def bomb() -> None:
             kept.append(subprocess.Popen(["sleep", "600"]))
 
 
+def share() -> None:
+    kept = mmap.mmap(-1, 900_000_000)
+    for _ in range(900):
+        kept.write(b"x" * 1_000_000)
+    time.sleep(600)
+
+
+def breed() -> None:
+    for _ in range(6):
+        if os.fork() == 0:
+            kept = b"x" * 200_000_000
+            time.sleep(600 + len(kept))
+    time.sleep(600)
+
+
+def scatter() -> None:
+    kept = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(100)]
+    kept[0].wait()
+
+
+def leave_behind() -> None:
+    """One that it still has, and one that has left its session and lost its parent."""
+    kept = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    subprocess.run(["setsid", "sh", "-c", "sleep 600 &"], check=True)
+    tell(left=kept.pid)
+
+
+def say_hello(line: socket.socket, assignment: Any, **claim: object) -> None:
+    own = hello(assignment.session_id) | {"phase": "active", "assignment": assignment.model_dump() | claim}
+    line.connect(str(HOME / "host.sock"))
+    line.sendall(json.dumps({"v": 1, **own}).encode() + b"\n")
+
+
+def flood(assignment: Any) -> None:
+    turn = json.dumps({"v": 1, "type": "turn", "role": "user", "text": "x" * 100, "at": 1.0}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as line:
+        say_hello(line, assignment)
+        tell(flood="begins")
+        while True:
+            line.sendall(turn * 30)
+            time.sleep(0.01)
+
+
+def usurp(assignment: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as line:
+        say_hello(line, assignment, fence=2**53 - 1, user_id="victim-user")
+        tell(usurped=True)
+        time.sleep(600)
+
+
 def open_files() -> None:
     kept = []
     with contextlib.suppress(OSError):
@@ -150,4 +203,8 @@ def busy() -> None:
     tell(nice=os.nice(0), group=Path("/proc/self/autogroup").read_text().split()[-1])
 
 
-DEEDS = {"look": look, "ask": ask_host, "hog": hog, "bomb": bomb, "files": open_files, "busy": busy}
+DEEDS = {
+    "look": look, "ask": ask_host, "files": open_files, "busy": busy, "leave": leave_behind,
+    "hog": hog, "share": share, "breed": breed, "bomb": bomb, "scatter": scatter,
+}  # fmt: skip
+LIES = {"flood": flood, "usurp": usurp}

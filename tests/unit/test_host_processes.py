@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from contract.procfs import private_bytes, start_ticks
-from orchestrator.host.processes import ProcessId, is_alive, kill_session, open_pidfd, send
+from orchestrator.host.processes import ProcessId, Table, is_alive, kill_family, open_pidfd, send
 from tests.support.servers import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -96,7 +96,7 @@ def test_another_start_time_opens_no_descriptor(sleeper: subprocess.Popen[bytes]
 @pytest.mark.parametrize("off_by", [-1, 1])
 def test_a_reused_number_is_never_signalled(sleeper: subprocess.Popen[bytes], off_by: int) -> None:
     me = identity(sleeper.pid)
-    assert kill_session(replace(me, start_ticks=me.start_ticks + off_by)) == 0
+    assert kill_family(replace(me, start_ticks=me.start_ticks + off_by)) == 0
     assert is_alive(me)
     assert sleeper.poll() is None
 
@@ -113,17 +113,56 @@ def test_all_of_a_dead_leaders_session_is_killed_and_nobody_else() -> None:
         leader.kill()
         leader.wait()
 
-        assert kill_session(me) == 1
+        assert kill_family(me) == 1
 
         wait_until(lambda: is_dead(member), what="the member is dead")
         assert not is_dead(other), "it left the session"
+
+
+@pytest.fixture
+def relatives() -> Iterator[tuple[ProcessId, ProcessId, ProcessId]]:
+    """A session's leader, a member, and a child in a session of its own."""
+    with ExitStack() as stack:
+        leader = stack.enter_context(
+            subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, start_new_session=True)
+        )
+        assert leader.stdout is not None
+        member, other = (identity(int(pid)) for pid in leader.stdout.readline().split())
+        yield identity(leader.pid), member, other
+        kill_family(identity(leader.pid), [member, other])
+
+
+def test_who_left_the_session_is_of_the_family(relatives: tuple[ProcessId, ...]) -> None:
+    leader, member, other = relatives
+    assert Table().family([leader]) == {leader, member, other}
+    assert kill_family(leader) == 3
+    wait_until(lambda: all(is_dead(process.pid) for process in relatives), what="all are dead")
+
+
+def test_who_left_the_session_is_found_after_the_leaders_death_when_it_was_seen_before(
+    relatives: tuple[ProcessId, ...],
+) -> None:
+    leader, member, other = relatives
+    seen = Table().family([leader])
+    os.kill(leader.pid, signal.SIGKILL)
+    wait_until(lambda: is_dead(leader.pid), what="the leader is dead")
+    assert kill_family(leader, seen) == 2
+    wait_until(lambda: is_dead(member.pid) and is_dead(other.pid), what="all are dead")
+
+
+def test_a_reused_number_brings_nobody_into_a_family(relatives: tuple[ProcessId, ...]) -> None:
+    leader, member, _ = relatives
+    former = replace(leader, start_ticks=leader.start_ticks - 1)
+    assert Table().family([former]) == frozenset()
+    assert kill_family(former, [replace(member, start_ticks=1)]) == 0
+    assert all(is_alive(process) for process in relatives)
 
 
 def test_a_session_without_members_is_no_error() -> None:
     with subprocess.Popen(["true"], start_new_session=True) as process:
         me = identity(process.pid)
         process.wait()
-    assert kill_session(me) == 0
+    assert kill_family(me) == 0
 
 
 def test_private_memory_is_read_from_the_kernel(sleeper: subprocess.Popen[bytes]) -> None:
