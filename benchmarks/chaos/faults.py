@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from time import monotonic
 
 import psutil
+import redis
 
 from benchmarks.chaos.clock import Clock, library
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.chaos.world import World, send_all
+from contract import keys
 
 HEARTBEAT_S = 1.2
 """Until then a host's last heartbeat may be of before its death, or its zygote's."""
@@ -102,8 +104,7 @@ async def agent_in(stage: Stage, phase: str) -> int:
     """The PID of an agent that waits, or whose user was told so, or who talks with it."""
     with stage.world.store() as store:
         if phase == "warm":
-            waiting = sorted(store.smembers("pool:ready"))
-            session_id = stage.rhythm.choice(waiting) if waiting else None
+            session_id = await _waiting(stage, store)
         else:
             visit = await stage.traffic.one_in({"assigned": "assigned", "active": "talking"}[phase])
             session_id = visit and visit.session_id
@@ -111,6 +112,16 @@ async def agent_in(stage: Stage, phase: str) -> int:
     if not pid:
         raise NotPossibleError(f"no agent was {phase}")
     return int(pid)
+
+
+async def _waiting(stage: Stage, store: redis.Redis, timeout_s: float = 30.0) -> str | None:
+    """An agent that waits, as soon as there is one: users may just have taken all."""
+    deadline = monotonic() + timeout_s
+    while monotonic() < deadline:
+        if found := sorted(store.smembers(keys.POOL_READY)):
+            return stage.rhythm.choice(found)
+        await asyncio.sleep(0.01)
+    return None
 
 
 @contextlib.contextmanager
