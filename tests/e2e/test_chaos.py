@@ -19,6 +19,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_what_users_were_promised_holds_through_faults() -> None:
     print(f"the same again, by itself: python -m benchmarks.chaos --seed {SEED} with --only for each of {FAULTS}")

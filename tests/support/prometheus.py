@@ -74,11 +74,12 @@ class Prometheus:
             return False
 
     def _configuration(self) -> dict[str, Any]:
-        """What is deployed, but for where the API is and how often it is asked."""
+        """What is deployed, but for where the API is and how often it is asked; alerts are told to nobody."""
         deployed: dict[str, Any] = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
         every = f"{int(self.scrape_s * 1000)}ms"
         deployed["global"] = {"scrape_interval": every, "evaluation_interval": every, "scrape_timeout": every}
         deployed["rule_files"] = [str(PROMETHEUS / name) for name in deployed["rule_files"]]
+        del deployed["alerting"]
         [job] = deployed["scrape_configs"]
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [self.target]}]
