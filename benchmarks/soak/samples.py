@@ -20,8 +20,10 @@ from contract.procfs import private_bytes
 from tests.support.invariants import BROKER
 
 PARTS = ("api", "worker", "beat", "host", "zygote", "livekit", "redis")
-FAMILY = re.compile(r"^(session|turns|idem|reply|limit|user|host|lock|breaker)(?=:)")
+FAMILY = re.compile(r"^(session|turns|measured|idem|reply|limit|user|host|lock|breaker)(?=:)")
 """Keys of which there are many."""
+FOR_AN_HOUR = ("turns:", "measured:")
+"""Of each call, and longer than a run."""
 MIB = 2**20
 
 
@@ -80,18 +82,18 @@ class Sampler:
         sample.files["a waiting agent"] = int(median(filter(None, map(_files, private))))
 
     def _add_redis(self, sample: Sample, store: redis.Redis) -> None:
-        """What is kept of a call's turns is there for an hour, whatever the run: it is told apart from the rest."""
+        """What is kept of a call for an hour is there whatever the run: it is told apart from the rest."""
         counts: Counter[str] = Counter()
         with store.pipeline(transaction=False) as pipe:
             for key in store.scan_iter(count=1000):
                 counts[family(key)] += 1
-                if key.startswith("turns:"):
+                if key.startswith(FOR_AN_HOUR):
                     pipe.memory_usage(key)
-            turns = sum(filter(None, pipe.execute()))
+            kept = sum(filter(None, pipe.execute()))
         sample.keys = dict(counts)
         used = store.info("memory")["used_memory"]
-        sample.memory["Redis's data, without turns"] = (used - turns) / MIB
-        sample.memory["turns in Redis"] = turns / MIB
+        sample.memory["Redis's data, without those"] = (used - kept) / MIB
+        sample.memory["kept of calls in Redis"] = kept / MIB
 
 
 def family(key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.soak.samples import Sample
+from benchmarks.soak.samples import FOR_AN_HOUR, Sample
 from benchmarks.soak.trend import Trend, trend
 
 SHARE_AN_HOUR = 0.05
@@ -14,7 +14,7 @@ FILES_AN_HOUR = 6.0
 """One file in a hundred sessions left open would be three times that."""
 KEYS_AN_HOUR = 60.0
 """One key left in ten sessions would be three times that."""
-BY_SESSION = ("turns:", "turns in Redis")
+BY_SESSION = (*FOR_AN_HOUR, "kept of calls in Redis")
 """Kept for an hour past the call: in a shorter run there is one more for each session."""
 
 

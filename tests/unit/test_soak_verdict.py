@@ -82,7 +82,7 @@ def samples(api_mib_an_hour: float = 0.0, files_an_hour: float = 0.0, keys_an_ho
     return [
         Sample(
             at_s,
-            {"api": 90 + api_mib_an_hour * at_s / 3600, "turns in Redis": at_s},
+            {"api": 90 + api_mib_an_hour * at_s / 3600, "kept of calls in Redis": at_s},
             {"api": 30 + round(files_an_hour * at_s / 3600)},
             {"session:": 90 + round(keys_an_hour * at_s / 3600), "turns:": int(at_s)},
         )
