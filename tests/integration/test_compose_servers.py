@@ -152,6 +152,18 @@ async def _says(lines: IO[str], line: str) -> None:
         assert await asyncio.to_thread(lines.readline) == f"{line}\n"
 
 
+async def _hear_each_other(
+    stack: contextlib.ExitStack, agents_at: tuple[Place, str], browsers_at: tuple[Place, str]
+) -> None:
+    """An agent and a browser, each at its place and by its address of LiveKit."""
+    agent = stack.enter_context(_participant(*agents_at, speaks=False))
+    await _says(agent, "joined")
+    browser = stack.enter_context(_participant(*browsers_at, speaks=True))
+    await _says(browser, "joined")
+    await _says(agent, "heard")
+    await _says(browser, "heard")
+
+
 async def test_on_a_laptop_the_browser_and_the_agent_both_reach_livekit(tmp_path: Path) -> None:
     """LiveKit, the agent and the laptop, each in a network of its own. The laptop knows 127.0.0.1 alone."""
     service = LAPTOP.services(GIVEN)["livekit"]
@@ -168,12 +180,7 @@ async def test_on_a_laptop_the_browser_and_the_agent_both_reach_livekit(tmp_path
             words = ("-m", "tests.support.relay", here, there.address, *published)
             await _says(stack.enter_context(_program(place, *words)), "ready")
 
-        agent = stack.enter_context(_participant(agents, f"ws://{livekit.address}:{port}", speaks=False))
-        await _says(agent, "joined")
-        browser = stack.enter_context(_participant(laptop, f"ws://127.0.0.1:{port}", speaks=True))
-        await _says(browser, "joined")
-        await _says(agent, "heard")
-        await _says(browser, "heard")
+        await _hear_each_other(stack, (agents, f"ws://{livekit.address}:{port}"), (laptop, f"ws://127.0.0.1:{port}"))
 
 
 async def test_in_production_livekit_learns_its_public_address_and_is_reached_there(tmp_path: Path) -> None:
@@ -189,12 +196,7 @@ async def test_in_production_livekit_learns_its_public_address_and_is_reached_th
         url = f"{livekit.address}:{config['port']}"
         await _room_is_made(f"http://{url}")
 
-        agent = stack.enter_context(_participant(agents, f"ws://{url}", speaks=False))
-        await _says(agent, "joined")
-        browser = stack.enter_context(_participant(elsewhere, f"ws://{url}", speaks=True))
-        await _says(browser, "joined")
-        await _says(agent, "heard")
-        await _says(browser, "heard")
+        await _hear_each_other(stack, (agents, f"ws://{url}"), (elsewhere, f"ws://{url}"))
         log = server.log.read_text()
         assert "using external IPs" in log
         assert f'"externalIP": "{livekit.address}"' in log

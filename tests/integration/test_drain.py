@@ -35,7 +35,7 @@ async def backend(stack: Stack) -> AsyncIterator[Backend]:
     async with stack.container() as backend:
         await backend.pool_has(TARGET)
         yield backend
-        if stack.host.process is None or stack.host.process.poll() is not None:
+        if stack.host.has_ended:
             stack.start_host()
         await backend.container.drain.undrain(HOST_ID)
         live = await backend.store.page([SessionState.STARTING, SessionState.ASSIGNED, SessionState.ACTIVE], 100, None)

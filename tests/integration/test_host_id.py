@@ -34,19 +34,10 @@ def other(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 async def backend(stack: Stack) -> AsyncIterator[Backend]:
-    if stack.host.process is None or stack.host.process.poll() is not None:
+    if stack.host.has_ended:
         stack.start_host()
     async with stack.container() as backend:
         yield backend
-
-
-async def _warm_and_assigned(backend: Backend, number: int) -> tuple[str, str]:
-    """Two agents, one of them claimed; returns their sessions' ids, the warm one first."""
-    ids = {(await backend.warm(warm_id(number))).session_id, (await backend.warm(warm_id(number + 1))).session_id}
-    handed = await backend.start("user-1")
-    assert isinstance(handed, Handed)
-    (warm,) = ids - {handed.session_id}
-    return warm, handed.session_id
 
 
 async def _refused(other: Stack) -> str:
@@ -60,7 +51,7 @@ async def _refused(other: Stack) -> str:
 async def test_the_second_one_ends_with_one_line_and_touches_nothing(
     stack: Stack, other: Stack, backend: Backend
 ) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 1)
+    warm, assigned = await backend.warm_and_assigned(1)
     pids = stack.agent_pids()
     before = {i: await backend.store.get(i) for i in (warm, assigned)}
 
@@ -81,7 +72,7 @@ async def test_the_second_one_ends_with_one_line_and_touches_nothing(
 async def test_one_that_begins_while_redis_is_away_is_told_when_it_is_back(
     stack: Stack, other: Stack, backend: Backend
 ) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 31)
+    warm, assigned = await backend.warm_and_assigned(31)
     before = {i: await backend.store.get(i) for i in (warm, assigned)}
     stack.redis.stop()
     other.start_host(ready=False)
@@ -97,7 +88,7 @@ async def test_one_that_was_killed_and_lost_its_folder_waits_for_its_own_lease(
     stack: Stack, other: Stack, backend: Backend
 ) -> None:
     """A container that died is started again under its name, with nothing of what it had."""
-    warm, assigned = await _warm_and_assigned(backend, 11)
+    warm, assigned = await backend.warm_and_assigned(11)
     for process in stack.processes():
         process.kill()
     stack.host.wait()

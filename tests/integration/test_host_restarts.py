@@ -28,26 +28,17 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 async def backend(stack: Stack) -> AsyncIterator[Backend]:
-    if stack.host.process is None or stack.host.process.poll() is not None:
+    if stack.host.has_ended:
         stack.start_host()
     async with stack.container() as backend:
         yield backend
-        if stack.host.process is None or stack.host.process.poll() is not None:
+        if stack.host.has_ended:
             stack.start_host(ready=False)
         live = await backend.store.page([s for s in SessionState if s not in ("ended", "failed")], 100, None)
         await backend.end(*(session.session_id for session in live.sessions))
         assert stack.agent_pids() == set()
         stack.all_reaped()
         assert await backend.rooms_left() == []
-
-
-async def _warm_and_assigned(backend: Backend, number: int) -> tuple[str, str]:
-    """Two agents, one of them claimed; returns their sessions' ids, the warm one first."""
-    ids = {(await backend.warm(warm_id(number))).session_id, (await backend.warm(warm_id(number + 1))).session_id}
-    handed = await backend.start("user-1")
-    assert isinstance(handed, Handed)
-    (warm,) = ids - {handed.session_id}
-    return warm, handed.session_id
 
 
 async def _lease_is_fresh(backend: Backend) -> None:
@@ -58,7 +49,7 @@ async def _lease_is_fresh(backend: Backend) -> None:
 
 
 async def test_agents_outlive_a_killed_daemon_and_the_next_one_takes_them_up(backend: Backend, stack: Stack) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 1)
+    warm, assigned = await backend.warm_and_assigned(1)
     pids = stack.agent_pids()
     before = await backend.store.get(assigned)
 
@@ -83,7 +74,7 @@ async def test_agents_outlive_a_killed_daemon_and_the_next_one_takes_them_up(bac
 
 
 async def test_an_agent_that_died_while_its_host_was_down_is_noticed(backend: Backend, stack: Stack) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 11)
+    warm, assigned = await backend.warm_and_assigned(11)
     session = await backend.store.get(assigned)
     assert session is not None
     assert session.agent_pid is not None
@@ -153,7 +144,7 @@ async def test_a_stopped_daemon_leaves_its_agents_and_hands_out_none(backend: Ba
 
 
 async def test_a_retired_daemon_ends_its_agents_and_closes_their_rooms(backend: Backend, stack: Stack) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 51)
+    warm, assigned = await backend.warm_and_assigned(51)
 
     assert (await backend.local_host.retire()).agents == 2
     refused = await backend.local_host.spawn(_spawn_request(53))
@@ -176,7 +167,7 @@ def _spawn_request(number: int) -> Spawn:
 
 
 async def test_a_restarted_redis_changes_nothing(backend: Backend, stack: Stack) -> None:
-    warm, assigned = await _warm_and_assigned(backend, 61)
+    warm, assigned = await backend.warm_and_assigned(61)
     pids = stack.agent_pids()
 
     stack.redis.stop()

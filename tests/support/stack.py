@@ -36,7 +36,7 @@ from orchestrator.records import Session
 from orchestrator.redis_address import sentinels_of
 from orchestrator.services.start import Handed, Starting, request_digests
 from orchestrator.settings import Settings
-from tests.support.records import start_request
+from tests.support.records import start_request, warm_id
 from tests.support.servers import (
     HERE,
     LIVEKIT_KEY,
@@ -103,6 +103,11 @@ class PartProgram(Program):
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """By itself or not; so has one that was not started."""
+        return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
         """SIGKILL, and reap it."""
@@ -394,6 +399,14 @@ class Backend:
         outcome = await self.spawn(session_id)
         assert outcome.ok, outcome
         return await self.session(session_id, SessionState.READY)
+
+    async def warm_and_assigned(self, number: int) -> tuple[str, str]:
+        """Two agents, one of them claimed; returns their sessions' ids, the warm one first."""
+        ids = {(await self.warm(warm_id(each))).session_id for each in (number, number + 1)}
+        handed = await self.start("user-1")
+        assert isinstance(handed, Handed)
+        (warm,) = ids - {handed.session_id}
+        return warm, handed.session_id
 
     async def start(self, user: str = "user-1", *, kind: str = DEFAULT_KIND) -> Handed | Starting:
         """``POST /api/session/start``, without HTTP."""
