@@ -35,6 +35,11 @@ class AgentSettings(BaseSettings):
     inworld_voice: str = "Ashley"
 
     @property
+    def has_provider(self) -> bool:
+        """Whether any part of the voice is a provider's."""
+        return bool(self.assembly_api_key or self.groq_api_key or self.inworld_api_key)
+
+    @property
     def demonstration(self) -> bool:
         """Whether any part of the voice is the offline one."""
         return not (self.assembly_api_key and self.groq_api_key and self.inworld_api_key)

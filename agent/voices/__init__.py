@@ -1,4 +1,7 @@
-"""How an agent hears, thinks and speaks: the paid providers whose keys are set, and offline counterparts."""
+"""How an agent hears, thinks and speaks: the paid providers whose keys are set, and offline counterparts.
+
+The providers' plugins are imported only where a key is set: they are a quarter of what a zygote loads.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from livekit.agents import (
 from livekit.agents.utils import http_context
 
 from agent.settings import AgentSettings, load_settings
-from agent.voices import providers, recognition
+from agent.voices import recognition
 from agent.voices.recognition import PhraseSTT
 from agent.voices.script import ScriptedLLM
 from agent.voices.speech import EspeakTTS
@@ -61,10 +64,12 @@ class Voice:
 def preload() -> None:
     """Map every model and load what a session first uses, so that forks share it instead of each paying.
 
-    Starts no thread, loop or client; the plugins were imported with this module. ``OPENBLAS_NUM_THREADS=1``
-    must be in the environment: numpy starts native threads otherwise.
+    Starts no thread, loop or client. ``OPENBLAS_NUM_THREADS=1`` must be in the environment: numpy starts native threads
+    otherwise.
     """
-    load_settings()  # a wrong one is told of here, before any fork
+    settings = load_settings()  # a wrong one is told of here, before any fork
+    if settings.has_provider:
+        importlib.import_module("agent.voices.providers")
     for name in _IMPORTED_AT_FIRST_USE:
         importlib.import_module(name)
     local_inference.init_vad()
@@ -107,18 +112,24 @@ def build(assignment: Assignment, settings: AgentSettings | None = None) -> Voic
 def _stt(settings: AgentSettings, assignment: Assignment) -> stt.STT[Any]:
     if settings.assembly_api_key is None:
         return PhraseSTT()
+    from agent.voices import providers
+
     return providers.listener(settings.assembly_api_key.get_secret_value(), settings, assignment)
 
 
 def _llm(settings: AgentSettings) -> llm.LLM[Any]:
     if settings.groq_api_key is None:
         return ScriptedLLM()
+    from agent.voices import providers
+
     return providers.thinker(settings.groq_api_key.get_secret_value(), settings)
 
 
 def _tts(settings: AgentSettings, assignment: Assignment) -> tts.TTS[Any]:
     if settings.inworld_api_key is None:
         return EspeakTTS(voice=assignment.voice, language=assignment.language)
+    from agent.voices import providers
+
     return providers.speaker(settings.inworld_api_key.get_secret_value(), settings, assignment)
 
 

@@ -29,6 +29,8 @@ SETTINGS = {
     "MAX_BOTS": "20",
     "RECONNECT_GRACE_S": "4",
     "ASSIGN_LEASE_S": "30",
+    # On a slow machine the arrivals alone keep one agent waiting, also with the pool at 0: not for five minutes.
+    "POOL_SCALE_DOWN_S": "10",
 }
 LOOK_S = 0.1
 RECOVERY_S = 60.0

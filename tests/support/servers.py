@@ -46,7 +46,7 @@ def _is_free(port: int) -> bool:
 
 
 def wait_until(
-    condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition", every_s: float = 0.01
+    condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "condition", every_s: float = 0.05
 ) -> None:
     """Return once ``condition()`` is true; fail the test when it is not within ``timeout_s``."""
     deadline = time.monotonic() + timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ import redis
 from tests.support.servers import free_port, wait_until
 
 READY_S = 90.0
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here speaks TLS: reading the machine's certificates anew takes longer than what a client is made for."""
 PROGRAMS = {
     "redis": "redis-server",
     "livekit": "livekit-server",
@@ -135,7 +138,7 @@ class System:
         raise KeyError(name)
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=10, **options)
+        return httpx.Client(base_url=self.url, timeout=10, verify=NO_AUTHORITIES, **options)
 
     def redis(self) -> redis.Redis:
         parts = urlsplit(self.settings.get("REDIS_URL", f"redis://127.0.0.1:{self.redis_port}"))
@@ -171,7 +174,8 @@ class System:
         return answer
 
     def wait_pool(self, ready: int, timeout_s: float = 30.0) -> None:
-        wait_until(lambda: self.pool().get("ready") == ready, timeout_s=timeout_s, what=f"{ready} warm agents")
+        what = f"{ready} warm agents"
+        wait_until(lambda: self.pool().get("ready") == ready, timeout_s=timeout_s, what=what, every_s=0.1)
 
     def resize(self, size: int) -> None:
         """Resize the pool, and wait until it has so many agents."""

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import gc, json, os, sys
 gc.disable()
@@ -28,13 +30,18 @@ if child == 0:
 os.waitpid(child, 0)
 loop_made = "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None
 runtime = sys.modules["livekit.rtc._ffi_client"].FfiClient._instance is not None
-json.dump({"threads": threads, "dirty_kib": int(os.read(reader, 64)), "loop": loop_made, "runtime": runtime},
-          sys.stdout)
+plugins = sorted(name for name in sys.modules if name.startswith("livekit.plugins.") and name.count(".") == 2)
+json.dump({"threads": threads, "dirty_kib": int(os.read(reader, 64)), "loop": loop_made, "runtime": runtime,
+           "plugins": plugins}, sys.stdout)
 """
+PLUGINS = {"livekit.plugins.assemblyai", "livekit.plugins.groq", "livekit.plugins.inworld"}
 
 
-def test_after_preload_a_fork_is_safe_and_small() -> None:
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+@pytest.mark.parametrize("key", ["", "GROQ_API_KEY"])
+def test_after_preload_a_fork_is_safe_and_small(key: str) -> None:
+    """The providers' plugins are there before the fork where a key is set, and else not at all."""
+    keys = dict.fromkeys(("ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"), "")
+    environment = {**os.environ, **keys, "OPENBLAS_NUM_THREADS": "1"} | ({key: "a-key"} if key else {})
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
@@ -43,3 +50,4 @@ def test_after_preload_a_fork_is_safe_and_small() -> None:
     assert not seen["loop"]
     assert not seen["runtime"]
     assert seen["dirty_kib"] < 8 * 1024
+    assert PLUGINS & {*seen["plugins"]} == (PLUGINS if key else set())
