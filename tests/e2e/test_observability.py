@@ -28,6 +28,27 @@ pytestmark = pytest.mark.timeout(400)
 PRICES = '{"offline.tts_characters": 0.0001, "offline.stt_seconds": 0.001}'
 SAID = "what time is it"
 SEEN_S = 90.0
+PONDERED = "tell me a joke"
+PONDERING_AGENT = f"""
+import asyncio
+
+from livekit.agents import Agent
+
+from agent.assistant import GREETING, INSTRUCTIONS, Assistant
+
+
+class Pondering(Assistant):
+    async def llm_node(self, chat_ctx, tools, model_settings):
+        if chat_ctx.messages()[-1].text_content.lower().startswith({PONDERED!r}):
+            await asyncio.sleep(1.5)
+        async for chunk in Agent.default.llm_node(self, chat_ctx, tools, model_settings):
+            yield chunk
+
+
+def make(assignment):
+    return Pondering(instructions=INSTRUCTIONS, greeting=GREETING.format(name=""))
+"""
+"""An agent as any other, but for one question."""
 ONE_TRACE = {
     "POST /api/session/start": "greenroom-api",
     "run/greenroom.spawn_agent": "greenroom-worker",
@@ -50,6 +71,8 @@ def traces() -> Iterator[Collector]:
 def system(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iterator[System]:
     settings = {"PRICES": PRICES, "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url}
     folder = tmp_path_factory.mktemp("system")
+    (folder / "pondering_agent.py").write_text(PONDERING_AGENT)
+    settings |= {"AGENT": "pondering_agent:make", "SPAWN_BREAKER_FAILURES": "2"}
     with running_system(folder, PREWARM_POOL_SIZE="2", POOL_CAP="2", MAX_BOTS="4", **settings) as running:
         running.wait_pool(2)
         yield running
@@ -245,6 +268,25 @@ async def test_a_pool_that_is_too_small(prometheus: Prometheus, system: System, 
 
     await until(nobody_waited_for_them, "WarmHitRateLow")
     system.resize(2)
+
+
+async def test_an_answer_that_is_thought_about(prometheus: Prometheus, system: System, session_id: str) -> None:
+    await asyncio.to_thread(system.wait_pool, 2)
+    async with calling(system, "patient") as call:
+        said, _ = await call.ask(PONDERED)
+        assert said == PONDERED
+    await until(waits(prometheus, "VoiceSlow"), "VoiceSlow")
+
+
+async def test_spawns_that_keep_failing(prometheus: Prometheus, system: System, session_id: str) -> None:
+    await asyncio.to_thread(system.wait_pool, 2)
+    async with frozen(system, "zygote"):
+        started = [system.start_session(f"s{number}")["sessionId"] for number in range(2)]
+        await until(waits(prometheus, "SpawnFailures"), "SpawnFailures")
+    for each in started:
+        system.end(each)
+    await until(lambda: prometheus.value("max(greenroom_spawn_breaker_state)") == 0, "agents are started again")
+    await asyncio.to_thread(system.wait_pool, 2)
 
 
 async def test_a_host_that_is_gone(prometheus: Prometheus, system: System, session_id: str) -> None:
