@@ -16,8 +16,9 @@ from benchmarks.soak.verdict import Judged, broken, judge
 
 EVERY_S = 2.0
 LOOK_EVERY_S = 5.0
-WARM_UP_S = 240.0
-"""By then records that are kept for ``RECORD_S`` come and go in step, and every program has done everything once."""
+WARM_UP_S = 480.0
+"""By then records that are kept for ``RECORD_S`` come and go in step, every program has done everything once, and the
+heap of LiveKit, which is collected, has the size at which it stays."""
 RECORD_S = 120
 AT_ONCE = 12
 """Calls; another user would not be let in, and the run have missed its own pace."""
@@ -38,8 +39,8 @@ class Plan:
 
     @property
     def warm_up_s(self) -> float:
-        """The beginning, which is not judged: a third of a short run."""
-        return min(WARM_UP_S, self.minutes * 60 / 3)
+        """The beginning, which is not judged: half of a short run."""
+        return min(WARM_UP_S, self.minutes * 60 / 2)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -120,6 +120,16 @@ def test_what_is_kept_for_longer_than_the_run_is_shown_and_not_judged() -> None:
     assert rows["turns:", "keys"].held
 
 
+def collected(per_hour: float) -> list[Sample]:
+    """A heap that grows for four minutes at a time and is collected, whatever stays of it."""
+    return [Sample(at_s, {"livekit": 170 + at_s % 240 / 20 + per_hour * at_s / 3600}) for at_s in TIMES]
+
+
+def test_a_heap_that_is_collected_is_flat_unless_it_goes_higher_each_time() -> None:
+    assert broken(judge(collected(0.0)))["memory is flat"] == []
+    assert broken(judge(collected(40.0)))["memory is flat"] != []
+
+
 def test_a_series_that_comes_late_counts_as_nothing_before() -> None:
     late = samples()
     late[-1].keys["reply:"] = 1
@@ -145,5 +155,6 @@ def test_keys_are_counted_by_family(key: str, counted_as: str) -> None:
 
 
 def test_a_short_run_has_a_short_warm_up() -> None:
-    assert Plan(2, 12).warm_up_s == 40
-    assert Plan(15, 60).warm_up_s == 240
+    assert Plan(2, 12).warm_up_s == 60
+    assert Plan(15, 60).warm_up_s == 450
+    assert Plan(60, 60).warm_up_s == 480
