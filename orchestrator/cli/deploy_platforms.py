@@ -18,7 +18,7 @@ COMPOSE_SETS = {
     "LIVEKIT_PUBLIC_URL": "wss://{LIVEKIT_DOMAIN}",
     "GREENROOM_HOME": "/var/lib/greenroom",
     "PORT": "8080",
-    "TRUSTED_PROXIES": "10.97.0.0/24",
+    "TRUSTED_PROXIES": "10.97.0.2",
     "DRAIN_ON_TERM": "true",
 }
 """What docker-compose.prod.yml says itself, whatever .env has for these."""

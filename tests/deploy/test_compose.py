@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -167,7 +167,8 @@ def test_pages_may_connect_to_the_livekit_that_browsers_are_told(file: ComposeFi
 def test_caddy_is_told_where_the_api_is(file: ComposeFile) -> None:
     services = file.services(GIVEN)
     front = services.get("frontend") or services["caddy"]
-    assert front["environment"]["API_HOST"] in services
+    [ours] = [name for name in ("orchestrator", "api") if name in services]
+    assert networks_known(services[ours], ours, front["environment"]["API_HOST"])
     assert front["environment"]["API_PORT"] == str(PORT)
     assert set(front["environment"]) <= WORDS_OF_CADDY
     read = "".join(path.read_text() for path in (TREE / "deploy/caddy").iterdir())
@@ -277,7 +278,34 @@ def test_the_api_believes_caddy_and_nobody_else() -> None:
     document = PROD.document(GIVEN)
     [config] = document["networks"]["inside"]["ipam"]["config"]
     [trusted] = settings_of(PROD.services(GIVEN)["api"]).trusted_proxies
-    assert ip_network(trusted) == ip_network(config["subnet"])
+    fixed = {
+        (name, network, given["ipv4_address"])
+        for name, service in document["services"].items()
+        for network, given in networks_of(service).items()
+        if "ipv4_address" in given
+    }
+    assert fixed == {("caddy", "inside", trusted)}
+    assert ip_address(trusted) in ip_network(config["subnet"])
+    assert ip_address(trusted) not in ip_network(config["ip_range"]), "no other container is given it"
+
+
+def test_caddy_comes_to_the_api_by_the_network_on_which_it_is_believed() -> None:
+    """Docker looks a name up on `edge` before `inside`: one that both have leads over `edge`."""
+    services = PROD.services(GIVEN)
+    name = services["caddy"]["environment"]["API_HOST"]
+    found = {(service, network) for service in services for network in networks_known(services[service], service, name)}
+    assert found == {("api", "inside")}
+
+
+def networks_of(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a service is told about each of its networks."""
+    given = service.get("networks", ["default"])
+    return {network: (given[network] if isinstance(given, dict) else None) or {} for network in given}
+
+
+def networks_known(service: dict[str, Any], own: str, name: str) -> list[str]:
+    """The networks on which a service is found by a name: its own on all of them, an alias on some."""
+    return [each for each, given in networks_of(service).items() if name in {own, *given.get("aliases", [])}]
 
 
 def test_doctor_knows_what_the_file_wants_and_what_it_makes_of_it() -> None:
