@@ -16,17 +16,19 @@ from fastapi.routing import APIRoute
 from agent.settings import AgentSettings
 from orchestrator.api.app import ROUTERS
 from orchestrator.api.pages import content_security_policy
-from orchestrator.cli.deploy_checks import stop_takes_s
+from orchestrator.cli.deploy_checks import Deployment, examine, redis_fits_its_container, stop_takes_s
 from orchestrator.cli.deploy_platforms import (
     COMPOSE_DEFAULTS,
     COMPOSE_IGNORES,
     COMPOSE_SETS,
     COMPOSE_WANTS,
     IMAGE_SETS,
+    Platform,
+    environment_on,
 )
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.serve import Program
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, read_elsewhere
 from tests.deploy.compose import TREE, ComposeFile, image_environment, seconds
 from tests.deploy.settings_names import OF_COMMANDS, OF_OPENTELEMETRY, known_variables
 
@@ -42,9 +44,10 @@ GIVEN = {
     "LIVEKIT_API_KEY": "key",
     "LIVEKIT_API_SECRET": "s" * 32,
 }
+HOOK = {"ALERT_WEBHOOK_URL": "https://hooks.example.com/greenroom"}
 OF_COMPOSE = {
     *COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "HOST_STOP_GRACE_S", "REDIS_MEMORY",
-    "ALERT_WEBHOOK_URL",
+    "REDIS_CONTAINER_MEMORY", "ALERT_WEBHOOK_URL",
 }  # fmt: skip
 """What the files take that is no setting of Greenroom's."""
 ON_A_LAPTOP = {
@@ -272,6 +275,27 @@ def test_redis_forgets_nothing_and_is_reached_from_inside_alone() -> None:
     command = redis["command"][-1]
     for words in ("--maxmemory-policy noeviction", "--appendonly yes", "requirepass $REDIS_PASSWORD"):
         assert words in command
+
+
+def test_redis_has_room_to_write_its_file_anew() -> None:
+    """And what it may hold is raised with the container's limit only, or doctor says so."""
+    redis = PROD.services({**GIVEN, "REDIS_MEMORY": "1gb", "REDIS_CONTAINER_MEMORY": "2g"})["redis"]
+    assert redis["environment"]["REDIS_MEMORY"] == "1gb"
+    assert redis["deploy"]["resources"]["limits"]["memory"] == "2g"
+    environ = environment_on(Platform.COMPOSE, GIVEN)
+    assert redis_fits_its_container(Deployment(read_elsewhere(environ), environ)).state == "ok"
+
+
+def test_the_file_is_content_with_what_the_page_has_one_write() -> None:
+    """Every line of its .env, filled in, and no other, in the image: doctor only asks who may call."""
+    page = (TREE / "docs/deploy/compose.md").read_text()
+    [block] = re.findall(r"^   \(umask 077; cat >\.env\) <<END\n(.*?)^   END$", page, re.DOTALL | re.MULTILINE)
+    names = {line.partition("=")[0].strip() for line in block.splitlines()}
+    written = {line.strip().partition("=")[::2] for line in block.splitlines() if not re.search(r"[$…]", line)}
+    given = dict.fromkeys(names, "x" * 32) | dict(written) | HOOK
+    environ = environment_on(Platform.COMPOSE, image_environment() | given)
+    findings = examine(Platform.COMPOSE, Deployment(read_elsewhere(environ), environ))
+    assert {finding.what for finding in findings if finding.state != "ok"} == {"callers", "ALLOWED_ORIGINS"}
 
 
 def test_the_api_believes_caddy_and_nobody_else() -> None:
