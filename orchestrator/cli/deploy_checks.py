@@ -374,7 +374,7 @@ HOST: tuple[Rule, ...] = (voice_is_real, calls_outlive_sigterm, drains_outlast_c
 
 RULES: Mapping[Platform, Rules] = {
     Platform.COMPOSE: Rules(
-        every=(redis_has_a_password, *EVERY),
+        every=(redis_has_a_password, livekit_is_elsewhere),  # where Redis is the file says
         api=(*API, browsers_come_to_the_agents, proxies_are_trusted, reachable_from_outside),
         host=HOST,
         files=(
