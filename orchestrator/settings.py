@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_network
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contract.keys import DEFAULT_KIND, HOST_ID_PATTERN
 from contract.messages import AgentLimits
@@ -404,8 +405,44 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingsError: one line for each wrong variable, with its name and what it should be.
     """
+    return _checked(Settings, overrides)
+
+
+class Elsewhere(BaseSettings):
+    """Settings of another machine: this one's environment says nothing about them."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is handed over, and nothing else."""
+        return (init_settings,)
+
+
+class _SettingsElsewhere(Elsewhere, Settings):
+    """The orchestrator's."""
+
+
+def read_elsewhere(environ: Mapping[str, str]) -> Settings:
+    """Check the variables of another machine. ``AGENTS_FILE`` is on that one, so what hangs on it is left out.
+
+    Raises:
+        SettingsError: as from ``load_settings``.
+    """
+    given = {name.lower(): value for name, value in environ.items() if value and name.lower() in Settings.model_fields}
+    if given.pop("agents_file", None):
+        given.pop("agent_filter", None)
+    return _checked(_SettingsElsewhere, given)
+
+
+def _checked(kind: type[Settings], given: Mapping[str, object]) -> Settings:
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return kind(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from None
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
+from agent.settings import AgentSettings
 from contract.masking import SECRET_NAME
 from contract.tracing import ENDPOINT as TRACES
-from orchestrator.settings import SECRETS
+from orchestrator.settings import SECRETS, Elsewhere, Settings, SettingsError, read_elsewhere
 
 CPU_UNITS = {1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
 """Fargate's sizes: processors, and the least and the most GiB of memory that go with them."""
@@ -21,6 +25,15 @@ REQUIRED = ("certificateArn", "secretLiveKit", "secretCallers", "secretProviders
 
 SECRET_ANYWAY = frozenset({"REDIS_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
 """Secrets whose names do not say so."""
+
+KNOWN = frozenset(name.upper() for kind in (Settings, AgentSettings) for name in kind.model_fields)
+"""What Greenroom's own programs read."""
+
+OF_LIBRARIES = ("OTEL_*", "PYTHON*", "SSL_*", "*_PROXY", "LANG", "LC_*", "TZ")
+"""What is read below them."""
+
+STAND_IN = "https://stands-in.example.com/for-a-secret"
+"""For what is in Secrets Manager: an address where one is wanted, and long enough."""
 
 TRACES_PORTS = {"http": 80, "https": 443}
 
@@ -100,6 +113,32 @@ class Config:
             raise ConfigError("tracesEndpoint should be an address such as http://collector.internal:4318")
         if ours := SECRETS.intersection(self.providers_secrets):
             raise ConfigError(f"providersSecrets: {', '.join(sorted(ours))} is for no agent")
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        """See that the programs would start with what they are told."""
+        of_jwt = [name for name in self.callers_secrets if name.startswith("JWT_")]
+        secrets = dict.fromkeys(["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", *of_jwt], STAND_IN)
+        try:
+            read_elsewhere(secrets | self.environment)
+            _AgentSettings(**{name.lower(): value for name, value in self.settings.items() if value})
+        except SettingsError as error:
+            raise ConfigError(f"settings: {error}") from None
+        except ValidationError as error:
+            names = ", ".join(str(each["loc"][0]).upper() for each in error.errors())
+            raise ConfigError(f"settings: {names} should be as in .env.example") from None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every program is told; no secrets."""
+        return {
+            "LIVEKIT_URL": self.livekit_url,
+            "MAX_BOTS": str(self.max_bots),
+            "PREWARM_POOL_SIZE": str(self.prewarm_pool_size),
+            "LOG_FORMAT": "json",  # metrics are made of the log
+            **_drain(self.settings),
+            **self.settings,
+        }
 
     @property
     def traces_port(self) -> int | None:
@@ -109,6 +148,15 @@ class Config:
             if parts.hostname and parts.scheme in TRACES_PORTS:
                 return parts.port or TRACES_PORTS[parts.scheme]
         return None
+
+
+class _AgentSettings(Elsewhere, AgentSettings):
+    """What agents would read."""
+
+
+def _drain(settings: Mapping[str, str]) -> dict[str, str]:
+    """An operator's drain lets the longest call end, where nothing else is said."""
+    return {"DRAIN_TIMEOUT_S": settings["MAX_CALL_S"]} if "MAX_CALL_S" in settings else {}
 
 
 def context_names() -> frozenset[str]:
@@ -157,4 +205,15 @@ def _settings(value: dict[str, Any]) -> dict[str, str]:
         )
     if TRACES in names:
         raise ConfigError(f"settings: {TRACES} is tracesEndpoint in the context, which opens the collector's port, too")
-    return {name: str(each) for name, each in value.items()}
+    settings = {name: str(each) for name, each in value.items()}
+    if unread := [name for name in names if not _is_read(name, settings)]:
+        raise ConfigError(
+            f"settings: {', '.join(unread)} is no setting of Greenroom's (see .env.example), and no agent is given it"
+            " by AGENT_ENV"
+        )
+    return settings
+
+
+def _is_read(name: str, settings: Mapping[str, str]) -> bool:
+    given_to_agents = [each.strip() for each in settings.get("AGENT_ENV", "").split(",")]
+    return any(fnmatchcase(name, each) for each in (*KNOWN, *OF_LIBRARIES, *given_to_agents))

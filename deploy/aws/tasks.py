@@ -53,14 +53,7 @@ class TaskFactory:
         self._shared = {"REDIS_URL": ecs.Secret.from_secrets_manager(redis_url)} | livekit
         self._callers = self._take("Callers", config.secret_callers, CALLERS_NAMES + config.callers_secrets)
         self._providers = self._take("Providers", config.secret_providers, PROVIDERS_NAMES + config.providers_secrets)
-        self._environment = {
-            "LIVEKIT_URL": config.livekit_url,
-            "MAX_BOTS": str(config.max_bots),
-            "PREWARM_POOL_SIZE": str(config.prewarm_pool_size),
-            "LOG_FORMAT": "json",  # metrics are made of the log
-            **_drain(config.settings),
-            **config.settings,
-        }
+        self._environment = config.environment
         self._traces = {TRACES: config.traces_endpoint} if config.traces_endpoint else {}
         self._trusted = vpc.vpc_cidr_block
 
@@ -130,11 +123,6 @@ def _for_agents(config: Config) -> dict[str, str]:
     """Agents are given what is named only."""
     names = [each for each in (config.settings.get("AGENT_ENV"), *config.providers_secrets) if each]
     return {"AGENT_ENV": ",".join(names)} if names else {}
-
-
-def _drain(settings: Mapping[str, str]) -> dict[str, str]:
-    """An operator's drain lets the longest call end, where nothing else is said."""
-    return {"DRAIN_TIMEOUT_S": settings["MAX_CALL_S"]} if "MAX_CALL_S" in settings else {}
 
 
 def may_protect_itself(role: iam.IRole, cluster: ecs.ICluster, scope: Construct) -> None:

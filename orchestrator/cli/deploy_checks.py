@@ -1,6 +1,6 @@
 """What ``greenroom doctor --deploy PLATFORM`` checks: settings in, findings out. Nothing is asked over the network.
 
-Each rule is for one thing, and a table says which are for which platform. Why they are so: docs/deploy.
+Each rule is for one thing, and a table says which are for which platform and program. Why they are so: docs/deploy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from orchestrator.cli.checks import Finding
 from orchestrator.cli.deploy_platforms import COMPOSE_WANTS, Platform
 from orchestrator.cli.environment import PROVIDERS, is_loopback
 from orchestrator.cli.provision import HOST_END_S
+from orchestrator.cli.serve import Program
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -26,6 +27,24 @@ OTHERS_END_S = 85
 FARGATE_STOP_S = 120
 """Fargate's longest stopTimeout."""
 SHORTEST_PASSWORD = 16
+REDIS_COPIES = 2
+"""What Redis needs at most while it writes its file anew, over what it may hold: each page may be there twice."""
+REDIS_UNITS = {
+    "": 1, "b": 1, "k": 1000, "kb": 2**10, "m": 1000**2, "mb": 2**20, "g": 1000**3, "gb": 2**30,
+}  # fmt: skip
+"""As redis.conf has them."""
+DOCKER_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+NAME = r"(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*"
+COMPOSE_FORMS = {
+    "DOMAIN": (NAME, "a name alone, such as voice.example.com"),
+    "LIVEKIT_DOMAIN": (NAME, "a name alone, such as livekit.example.com"),
+    "ACME_EMAIL": (r"[^@\s]+@[^@\s]+", "an address such as ops@example.com"),
+    "GRAFANA_PASSWORD": (rf".{{{SHORTEST_PASSWORD},}}", f"{SHORTEST_PASSWORD} characters or more"),
+    "GREENROOM_TAG": (r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image's tag: letters, digits, dots and hyphens"),
+    # It stands in quotes in the Alertmanager's configuration.
+    "ALERT_WEBHOOK_URL": (r"https?://[!-&(-~]+", "an address such as https://hooks.example.com/…, without a '"),
+}
+"""What the file makes something of that is no setting of Greenroom's: the form of each, and that in words."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +62,9 @@ class Deployment:
 Rule = Callable[[Deployment], Finding]
 
 
-def examine(platform: Platform, deployment: Deployment) -> list[Finding]:
-    """Check everything that counts there."""
-    return [rule(deployment) for rule in RULES[platform]]
+def examine(platform: Platform, deployment: Deployment, program: Program = Program.ALL) -> list[Finding]:
+    """Check everything that counts there; of one program, what it reads."""
+    return [rule(deployment) for rule in RULES[platform].of(program)]
 
 
 def _ok(what: str, found: str) -> Finding:
@@ -197,6 +216,47 @@ def compose_variables_are_set(deployment: Deployment) -> Finding:
     return _ok(".env", "has what docker-compose.prod.yml wants")
 
 
+def compose_values_will_do(deployment: Deployment) -> Finding:
+    """With another value a container does not start, or asks for a certificate that nobody gives."""
+    wrong = [
+        f"{name} should be {words}"
+        for name, (form, words) in COMPOSE_FORMS.items()
+        if deployment.has(name) and not re.fullmatch(form, deployment.environ[name])
+    ]
+    if wrong:
+        return _bad("values of .env", "; ".join(wrong), "see docs/deploy/compose.md: each is a line there")
+    return _ok("values of .env", "are what docker-compose.prod.yml makes something of")
+
+
+def images_have_a_name(deployment: Deployment) -> Finding:
+    """Of its own for each version: an upgrade leaves the one before where it is."""
+    if deployment.has("GREENROOM_TAG"):
+        return _ok("GREENROOM_TAG", "set")
+    found = "not set: an upgrade takes the place of the image to go back to"
+    return Finding("warn", "GREENROOM_TAG", found, "set it: git rev-parse --short HEAD")
+
+
+def redis_fits_its_container(deployment: Deployment) -> Finding:
+    """While its file is written anew Redis is there twice, and the kernel ends what goes over its container's limit."""
+    wanted, limit = (deployment.environ.get(name, "") for name in ("REDIS_MEMORY", "REDIS_CONTAINER_MEMORY"))
+    wanted_bytes, limit_bytes = _bytes(wanted, REDIS_UNITS), _bytes(limit, DOCKER_UNITS)
+    if not wanted_bytes:
+        return _bad("REDIS_MEMORY", f"{wanted} is no size", "set it to one such as 512mb")
+    if not limit_bytes:
+        return _bad("REDIS_CONTAINER_MEMORY", f"{limit} is no size", "set it to one such as 1g")
+    if limit_bytes < REDIS_COPIES * wanted_bytes:
+        found = f"{limit}, and Redis may need {REDIS_COPIES} times {wanted} (REDIS_MEMORY)"
+        least = ceil(REDIS_COPIES * wanted_bytes / 2**20)
+        return _bad("REDIS_CONTAINER_MEMORY", found, f"set REDIS_CONTAINER_MEMORY={least}m, or lower REDIS_MEMORY")
+    return _ok("REDIS_CONTAINER_MEMORY", f"{limit} are enough for {wanted} of Redis")
+
+
+def _bytes(size: str, units: Mapping[str, int]) -> int | None:
+    """A size with its unit in bytes; None for what is none."""
+    found = re.fullmatch(r"(\d+)([a-z]*)", size.lower())
+    return int(found[1]) * units[found[2]] if found and found[2] in units else None
+
+
 def redis_has_a_password(deployment: Deployment) -> Finding:
     """Agents reach Redis, and run others' code. It becomes part of an address, so some characters cannot be in it."""
     password = urlsplit(deployment.settings.redis_url).password or ""
@@ -287,23 +347,55 @@ def secrets_are_references(deployment: Deployment) -> Finding:
     return _ok("Secrets Manager", f"has to hold {', '.join(names)}: in `secrets` of the task, not in `environment`")
 
 
-EVERYWHERE: tuple[Rule, ...] = (
-    redis_is_elsewhere, livekit_is_elsewhere, browsers_reach_livekit, operators_may, callers_are_known,
-    origins_are_named, proxies_are_trusted, voice_is_real, calls_outlive_sigterm, drains_outlast_calls,
-    host_id_is_each_ones_own,
-)  # fmt: skip
+@dataclass(frozen=True)
+class Rules:
+    """What is checked on one platform, by who reads it."""
 
-RULES: Mapping[Platform, tuple[Rule, ...]] = {
-    Platform.COMPOSE: (
-        compose_variables_are_set,
-        redis_has_a_password,
-        *EVERYWHERE,
-        browsers_come_to_the_agents,
-        reachable_from_outside,
-        compose_waits,
-        alerts_reach_somebody,
+    every: tuple[Rule, ...]
+    """Every program."""
+    api: tuple[Rule, ...]
+    host: tuple[Rule, ...]
+    files: tuple[Rule, ...] = ()
+    """None of them: the platform's own files."""
+
+    def of(self, program: Program) -> tuple[Rule, ...]:
+        """What is checked of one program; of all of them, with what their files read."""
+        own = {
+            Program.ALL: self.files + self.every + self.api + self.host,
+            Program.API: self.every + self.api,
+            Program.HOST: self.every + self.host,
+        }
+        return own.get(program, self.every)
+
+
+EVERY: tuple[Rule, ...] = (redis_is_elsewhere, livekit_is_elsewhere)
+API: tuple[Rule, ...] = (browsers_reach_livekit, operators_may, callers_are_known, origins_are_named)
+HOST: tuple[Rule, ...] = (voice_is_real, calls_outlive_sigterm, drains_outlast_calls, host_id_is_each_ones_own)
+
+RULES: Mapping[Platform, Rules] = {
+    Platform.COMPOSE: Rules(
+        every=(redis_has_a_password, livekit_is_elsewhere),  # where Redis is the file says
+        api=(*API, browsers_come_to_the_agents, proxies_are_trusted, reachable_from_outside),
+        host=HOST,
+        files=(
+            compose_variables_are_set,
+            compose_values_will_do,
+            images_have_a_name,
+            redis_fits_its_container,
+            compose_waits,
+            alerts_reach_somebody,
+        ),
     ),
-    Platform.RAILWAY: (livekit_is_not_on_railway, *EVERYWHERE, binds_ipv6, railway_waits),
-    Platform.KUBERNETES: (*EVERYWHERE, reachable_from_outside, kubernetes_waits),
-    Platform.AWS: (redis_has_tls, *EVERYWHERE, reachable_from_outside, fargate_waits, secrets_are_references),
+    # No TRUSTED_PROXIES: Railway's edges have another address each time.
+    Platform.RAILWAY: Rules(
+        every=(livekit_is_not_on_railway, *EVERY), api=(*API, binds_ipv6), host=(*HOST, railway_waits)
+    ),
+    Platform.KUBERNETES: Rules(
+        every=EVERY, api=(*API, proxies_are_trusted, reachable_from_outside), host=(*HOST, kubernetes_waits)
+    ),
+    Platform.AWS: Rules(
+        every=(redis_has_tls, *EVERY, secrets_are_references),
+        api=(*API, proxies_are_trusted, reachable_from_outside),
+        host=(*HOST, fargate_waits),
+    ),
 }

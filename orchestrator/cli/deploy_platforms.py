@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 
 IMAGE_SETS = {
     "BIND": "0.0.0.0",  # noqa: S104 - a container's own network
     "PORT": "8080",
+    "GREENROOM_HOME": "/var/lib/greenroom",
     "DRAIN_ON_TERM": "true",
 }
 """What Dockerfile.orchestrator says where a platform says nothing."""
@@ -18,12 +20,18 @@ COMPOSE_SETS = {
     "LIVEKIT_PUBLIC_URL": "wss://{LIVEKIT_DOMAIN}",
     "GREENROOM_HOME": "/var/lib/greenroom",
     "PORT": "8080",
-    "TRUSTED_PROXIES": "10.97.0.0/24",
+    "TRUSTED_PROXIES": "10.97.0.2",
     "DRAIN_ON_TERM": "true",
 }
 """What docker-compose.prod.yml says itself, whatever .env has for these."""
 
-COMPOSE_DEFAULTS = {"LIVEKIT_URL": "ws://livekit:7880", "DRAIN_TIMEOUT_S": "3600", "HOST_STOP_GRACE_S": "3720"}
+COMPOSE_DEFAULTS = {
+    "LIVEKIT_URL": "ws://livekit:7880",
+    "DRAIN_TIMEOUT_S": "3600",
+    "HOST_STOP_GRACE_S": "3720",
+    "REDIS_MEMORY": "512mb",
+    "REDIS_CONTAINER_MEMORY": "1g",
+}
 """What it says where .env says nothing."""
 
 COMPOSE_IGNORES = frozenset({
@@ -38,6 +46,45 @@ COMPOSE_IGNORES = frozenset({
 COMPOSE_WANTS = ("DOMAIN", "LIVEKIT_DOMAIN", "ACME_EMAIL", "REDIS_PASSWORD", "GRAFANA_PASSWORD")
 """What docker-compose.prod.yml wants besides Greenroom's own settings."""
 
+RAILWAY_SETS = {
+    "REDIS_URL": "redis://redis.railway.internal:6379",  # a reference, which Railway resolves
+    "BIND": "::",
+    "PORT": "8080",
+    "DRAIN_ON_TERM": "true",
+}
+"""What .railway/railway.py says, whatever else is set: that reaches no program."""
+
+RAILWAY_DEFAULTS = {
+    "MAX_BOTS": "50",
+    "MAX_CALL_S": "3600",
+    "DRAIN_TIMEOUT_S": "3600",
+    "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3720",
+}
+"""What it says as it comes. Whoever changes that there says so to doctor."""
+
+KUBERNETES_DEFAULTS = {
+    "BIND": "::",
+    "PORT": "8080",
+    "MAX_BOTS": "50",
+    "MAX_CALL_S": "3600",
+    "DRAIN_ON_TERM": "true",
+    "DRAIN_TIMEOUT_S": "3600",
+    "TRUSTED_PROXIES": "10.0.0.0/8",
+}
+"""What deploy/kubernetes/base/settings.env says as it comes; who deploys writes into it."""
+
+AWS_SETS = {
+    "REDIS_URL": "rediss://:password@redis:6379/0",  # a secret, which the data stack makes
+    "BIND": "0.0.0.0",  # noqa: S104 - as in the image
+    "PORT": "8080",
+    "TRUSTED_PROXIES": "10.0.0.0/16",  # the VPC
+    "DRAIN_ON_TERM": "true",
+}
+"""What deploy/aws tells tasks itself."""
+
+AWS_DEFAULTS = {"MAX_BOTS": "200", "DRAIN_TIMEOUT_S": "{MAX_CALL_S}"}
+"""What it tells them where the context says nothing else."""
+
 
 class Platform(StrEnum):
     """Where it is to run."""
@@ -48,18 +95,40 @@ class Platform(StrEnum):
     AWS = "aws"
 
 
+@dataclass(frozen=True)
+class Files:
+    """What a platform's files make of the variables that somebody set."""
+
+    sets: Mapping[str, str]
+    """Whatever is set; a form may name other variables."""
+    defaults: Mapping[str, str]
+    """Where nothing is."""
+    ignores: frozenset[str] = frozenset()
+    """Not handed on."""
+
+
+FILES = {
+    Platform.COMPOSE: Files(COMPOSE_SETS, COMPOSE_DEFAULTS, COMPOSE_IGNORES),
+    Platform.RAILWAY: Files(RAILWAY_SETS, RAILWAY_DEFAULTS),
+    Platform.KUBERNETES: Files({}, KUBERNETES_DEFAULTS),
+    Platform.AWS: Files(AWS_SETS, AWS_DEFAULTS),
+}
+
+
 def environment_on(platform: Platform, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that programs would see there: of what is set, what gets there, else what the files say."""
-    given = {name: value for name, value in environ.items() if value}
-    return IMAGE_SETS | (_of_compose(given) if platform is Platform.COMPOSE else given)
+    files = FILES[platform]
+    given = {name: value for name, value in environ.items() if value and name not in files.sets.keys() | files.ignores}
+    return IMAGE_SETS | dict(_filled(files.defaults, given)) | given | dict(_filled(files.sets, given))
 
 
-def _of_compose(given: Mapping[str, str]) -> dict[str, str]:
-    """What the file hands on of these, and makes of them; nothing of what is not there."""
-    made = COMPOSE_DEFAULTS | {
-        name: value for name, value in given.items() if name not in COMPOSE_SETS.keys() | COMPOSE_IGNORES
-    }
-    for name, value in COMPOSE_SETS.items():
+def environment_in(container: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a program has there: what its container was given, else what the image says."""
+    return IMAGE_SETS | {name: value for name, value in container.items() if value}
+
+
+def _filled(forms: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What is made of what is there; nothing of what is not."""
+    for name, form in forms.items():
         with suppress(KeyError):
-            made[name] = value.format_map(given)
-    return made
+            yield name, form.format_map(given)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,26 +16,35 @@ from rich.table import Table
 
 from orchestrator.cli import console, deploy_checks, deploy_platforms, environment, provision
 from orchestrator.cli.checks import Finding, check_keys, check_livekit, check_memory, check_ports, check_redis
-from orchestrator.cli.console import CommandError
 from orchestrator.cli.deploy_platforms import Platform
 from orchestrator.cli.environment import LocalServers
+from orchestrator.cli.serve import Program
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+_STAND_INS = {"LIVEKIT_API_KEY": "x", "LIVEKIT_API_SECRET": "x" * 32}
+"""For the settings that have no default, so that all others can be judged without them."""
 
 
 def doctor(
     deploy: Annotated[
         Platform | None, typer.Option(help="Check the settings for this platform instead, and say what is missing.")
     ] = None,
+    program: Annotated[
+        Program,
+        typer.Option(help="With --deploy: check the variables that this program's container has, and no .env."),
+    ] = Program.ALL,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check Redis, LiveKit (by joining a room), keys, memory and ports; exit with 1 if something must be mended."""
     dotenv = Path.cwd() / ".env"
-    environment.merge_dotenv(dotenv, os.environ)
-    findings = for_platform(deploy) if deploy else for_this_machine(dotenv)
+    if program is Program.ALL:
+        environment.merge_dotenv(dotenv, os.environ)
+    elif deploy is None:
+        raise typer.BadParameter("wants --deploy", param_hint="--program")
+    findings = for_platform(deploy, program) if deploy else for_this_machine(dotenv)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -54,18 +64,53 @@ def for_this_machine(dotenv: Path) -> list[Finding]:
     return examine(environment.read_settings(), servers)
 
 
-def for_platform(platform: Platform) -> list[Finding]:
-    """Check what a platform would be given. What is no setting at all is found first, and mended first."""
-    environ = deploy_platforms.environment_on(platform, os.environ)
-    for name in os.environ.keys() - environ.keys():  # what does not get there is not judged
-        del os.environ[name]
-    os.environ |= environ
-    try:
-        settings = environment.read_settings()
-    except CommandError as error:
-        lines = (line.partition(";")[0].partition(": ") for line in str(error).splitlines())
-        return [Finding("bad", name, found, "mend it, then look again") for name, _, found in lines]
-    return deploy_checks.examine(platform, deploy_checks.Deployment(settings, os.environ))
+def for_platform(platform: Platform, program: Program) -> list[Finding]:
+    """Check what a platform would be given, or what a program there has. What is no setting at all is found first, and
+    else taken as if it were not set.
+    """
+    if program is Program.ALL:
+        environ = deploy_platforms.environment_on(platform, os.environ)
+    else:
+        environ = deploy_platforms.environment_in(os.environ)
+    settings, wrong = _read(environ)
+    if settings is None:
+        return wrong
+    findings = deploy_checks.examine(platform, deploy_checks.Deployment(settings, environ), program)
+    named = {finding.what for finding in wrong}
+    return wrong + [finding for finding in findings if finding.what not in named]
+
+
+def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+    """The settings without those that are wrong, and these; no settings where that could not be done."""
+    from orchestrator.settings import SettingsError, read_elsewhere
+
+    left, wrong = dict(environ), dict[str, Finding]()
+    while True:
+        try:
+            return read_elsewhere(left), [*wrong.values()]
+        except SettingsError as error:
+            lines = str(error).splitlines()
+        for finding in map(_wrong, lines):
+            wrong.setdefault(finding.what, finding)
+        if not any(_take_out(left, line) for line in lines):
+            return None, [*wrong.values()]
+
+
+def _wrong(line: str) -> Finding:
+    """What an error's line says."""
+    name, _, found = line.partition(" ")
+    return Finding("bad", name.strip(":,"), found.partition(";")[0], "mend it, then look again")
+
+
+def _take_out(environ: dict[str, str], line: str) -> bool:
+    """Take out the first variable that an error's line names and that is there; returns whether there was one."""
+    for name in re.findall(r"[A-Z][A-Z0-9_]+", line):
+        if name in _STAND_INS and environ.get(name) != _STAND_INS[name]:
+            environ[name] = _STAND_INS[name]
+            return True
+        if name not in _STAND_INS and environ.pop(name, None) is not None:
+            return True
+    return False
 
 
 def examine(settings: Settings, servers: LocalServers) -> list[Finding]:

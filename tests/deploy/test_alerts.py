@@ -17,6 +17,7 @@ from contract.keys import DEFAULT_KIND
 from orchestrator.adapters import celery_queue as q
 from orchestrator.adapters.queue_lag import WAITING
 from orchestrator.api.store_metrics import SPAWN_FAILURES
+from orchestrator.cli.deploy_platforms import COMPOSE_DEFAULTS
 from orchestrator.domain.errors import GreenroomError
 from tests.deploy.manifests import manifests
 from tests.deploy.settings_names import known_variables
@@ -99,7 +100,7 @@ async def test_a_runbook_names_only_what_there_is() -> None:
     async with api_under_test() as api:
         document = (await api.client.get("/openapi.json")).json()
     known = {
-        "settings": set(known_variables()),
+        "settings": {*known_variables(), *COMPOSE_DEFAULTS},
         "names": {*_properties(document), *_codes(), "runbook_url"},
         "calls": {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods},
         "queues": {*q.shared_names([DEFAULT_KIND]), WAITING},

@@ -19,11 +19,15 @@ from deploy.aws.config import Config, ConfigError, context_names
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.api import health
+from orchestrator.cli.deploy_platforms import AWS_DEFAULTS, AWS_SETS, Platform
+from orchestrator.cli.environment import read_dotenv
+from orchestrator.cli.serve import Program
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.services.pool import KeepPool, ReapAges
 from orchestrator.settings import SECRETS, Settings
+from tests.deploy.doctor import complaints
 from tests.deploy.routes import is_page, routes
-from tests.deploy.settings_names import known_variables
+from tests.deploy.settings_names import OF_COMMANDS, known_variables
 from tests.support.fakes import FakeTaskQueue, fake_client
 from tests.support.records import LIMITS, beat
 
@@ -140,6 +144,30 @@ def test_the_programs_take_their_settings(templates: Templates) -> None:
         settings = Settings.model_validate({name.lower(): value for name, value in (given | secrets).items()})
         assert settings.log_format == "json", "metrics are made of the log"
         assert settings.drain_on_term is (container["Name"] == "voice")
+
+
+def test_doctor_finds_nothing_to_mend_in_it(templates: Templates) -> None:
+    """But that Fargate kills a task after two minutes: what keeps that from one with a call is no variable."""
+    wanted = {"api": {}, "voice": {"stopTimeout": "warn"}, "beat": {}}
+    for name, container in templates.containers().items():
+        given = {each["Name"]: each["Value"] for each in container["Environment"]}
+        given |= {each["Name"]: "x" * 32 for each in container["Secrets"]}
+        known = {"REDIS_URL": AWS_SETS["REDIS_URL"], "TRUSTED_PROXIES": AWS_SETS["TRUSTED_PROXIES"]}
+        given |= {each: value for each, value in known.items() if each in given}
+        program = Program.HOST if name == "voice" else Program(name)
+        assert complaints(Platform.AWS, program, given) == wanted[name], name
+
+
+def test_doctor_knows_what_tasks_are_told(templates: Templates) -> None:
+    """Of what only CloudFormation knows, the network and Redis's address, other tests."""
+    environments = [each["Environment"] for each in templates.containers().values()]
+    given = {each["Name"]: each["Value"] for environment in environments for each in environment}
+    for name, form in (AWS_SETS | AWS_DEFAULTS).items():
+        if name == "TRUSTED_PROXIES":
+            assert "CidrBlock" in json.dumps(given[name])
+            assert templates.one("EC2::VPC")["CidrBlock"] == form
+        elif name != "REDIS_URL":
+            assert given[name] == form.format_map(given), name
 
 
 def test_the_commands_are_programs_of_ours(templates: Templates) -> None:
@@ -455,6 +483,15 @@ def test_what_is_shipped_asks_for_the_rest() -> None:
         ({"settings": "{"}, "settings should be JSON"),
         ({"settings": {"max bots": 1}}, "should be a setting's name"),
         ({"settings": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}}, "is tracesEndpoint"),
+        ({"settings": {"MAX_CALLS": "3"}}, "settings: MAX_CALLS is no setting"),
+        ({"settings": {"OPENAI_MODEL": "gpt"}}, "OPENAI_MODEL is no setting"),
+        ({"settings": {"GREENROOM_URL": "http://x"}}, "settings: GREENROOM_URL is no setting"),
+        ({"settings": {"MAX_CALL_S": "abc"}}, "settings: MAX_CALL_S: Input should be a valid number"),
+        ({"settings": {"GROQ_BASE_URL": "groq"}}, "settings: GROQ_BASE_URL should be"),
+        ({"settings": {"POOL_CAP": 201}}, "POOL_CAP should be at most MAX_BOTS (200)"),
+        ({"settings": {"JWT_AUDIENCE": "shop"}, "callersSecrets": []}, "need JWT_SECRET"),
+        ({"prewarmPoolSize": 201}, "PREWARM_POOL_SIZE should be at most MAX_BOTS (200)"),
+        ({"livekitUrl": "my-project"}, "LIVEKIT_URL: should be an address"),
         ({"tracesEndpoint": "collector:4318"}, "tracesEndpoint should be an address"),
         ({"tracesEndpoint": "http://collector:otlp"}, "tracesEndpoint should be an address"),
         ({"callersSecrets": ["jwt secret"]}, "callersSecrets: jwt secret should be"),
@@ -476,9 +513,24 @@ def test_a_secret_is_no_setting(name: str) -> None:
 
 
 def test_every_other_setting_is_one() -> None:
-    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"}
+    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "RAILWAY_REPLICA_ID"}
     secret = (SECRETS - NO_SECRETS) | {"ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY"} | elsewhere
-    settings = dict.fromkeys(known_variables() - secret, "x")
+    defaults = read_dotenv(TOP / ".env.example")
+    settings = {name: defaults.get(name, "x") for name in known_variables() - secret - OF_COMMANDS}
+    assert Config.of((CONTEXT | {"settings": settings}).get).settings == settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AGENT_ENV": "OPENAI_*, TOPIC", "OPENAI_MODEL": "gpt", "TOPIC": "shoes"},
+        {"HTTPS_PROXY": "http://proxy:3128", "OTEL_SERVICE_NAME": "voice"},
+        {"AGENTS_FILE": "/app/agents.toml", "AGENT_FILTER": "sales"},
+        {"JWT_AUDIENCE": "shop"},
+    ],
+)
+def test_what_somebody_reads_is_a_setting_too(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_BOTS", "of this machine")
     assert Config.of((CONTEXT | {"settings": settings}).get).settings == settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,17 +16,19 @@ from fastapi.routing import APIRoute
 from agent.settings import AgentSettings
 from orchestrator.api.app import ROUTERS
 from orchestrator.api.pages import content_security_policy
-from orchestrator.cli.deploy_checks import stop_takes_s
+from orchestrator.cli.deploy_checks import Deployment, examine, redis_fits_its_container, stop_takes_s
 from orchestrator.cli.deploy_platforms import (
     COMPOSE_DEFAULTS,
     COMPOSE_IGNORES,
     COMPOSE_SETS,
     COMPOSE_WANTS,
     IMAGE_SETS,
+    Platform,
+    environment_on,
 )
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.serve import Program
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, read_elsewhere
 from tests.deploy.compose import TREE, ComposeFile, image_environment, seconds
 from tests.deploy.settings_names import OF_COMMANDS, OF_OPENTELEMETRY, known_variables
 
@@ -42,9 +44,10 @@ GIVEN = {
     "LIVEKIT_API_KEY": "key",
     "LIVEKIT_API_SECRET": "s" * 32,
 }
+HOOK = {"ALERT_WEBHOOK_URL": "https://hooks.example.com/greenroom"}
 OF_COMPOSE = {
     *COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "HOST_STOP_GRACE_S", "REDIS_MEMORY",
-    "ALERT_WEBHOOK_URL",
+    "REDIS_CONTAINER_MEMORY", "ALERT_WEBHOOK_URL",
 }  # fmt: skip
 """What the files take that is no setting of Greenroom's."""
 ON_A_LAPTOP = {
@@ -167,7 +170,8 @@ def test_pages_may_connect_to_the_livekit_that_browsers_are_told(file: ComposeFi
 def test_caddy_is_told_where_the_api_is(file: ComposeFile) -> None:
     services = file.services(GIVEN)
     front = services.get("frontend") or services["caddy"]
-    assert front["environment"]["API_HOST"] in services
+    [ours] = [name for name in ("orchestrator", "api") if name in services]
+    assert networks_known(services[ours], ours, front["environment"]["API_HOST"])
     assert front["environment"]["API_PORT"] == str(PORT)
     assert set(front["environment"]) <= WORDS_OF_CADDY
     read = "".join(path.read_text() for path in (TREE / "deploy/caddy").iterdir())
@@ -273,11 +277,59 @@ def test_redis_forgets_nothing_and_is_reached_from_inside_alone() -> None:
         assert words in command
 
 
+def test_redis_has_room_to_write_its_file_anew() -> None:
+    """And what it may hold is raised with the container's limit only, or doctor says so."""
+    redis = PROD.services({**GIVEN, "REDIS_MEMORY": "1gb", "REDIS_CONTAINER_MEMORY": "2g"})["redis"]
+    assert redis["environment"]["REDIS_MEMORY"] == "1gb"
+    assert redis["deploy"]["resources"]["limits"]["memory"] == "2g"
+    environ = environment_on(Platform.COMPOSE, GIVEN)
+    assert redis_fits_its_container(Deployment(read_elsewhere(environ), environ)).state == "ok"
+
+
+def test_the_file_is_content_with_what_the_page_has_one_write() -> None:
+    """Every line of its .env, filled in, and no other, in the image: doctor only asks who may call."""
+    page = (TREE / "docs/deploy/compose.md").read_text()
+    [block] = re.findall(r"^   \(umask 077; cat >\.env\) <<END\n(.*?)^   END$", page, re.DOTALL | re.MULTILINE)
+    names = {line.partition("=")[0].strip() for line in block.splitlines()}
+    written = {line.strip().partition("=")[::2] for line in block.splitlines() if not re.search(r"[$…]", line)}
+    given = dict.fromkeys(names, "x" * 32) | dict(written) | HOOK
+    environ = environment_on(Platform.COMPOSE, image_environment() | given)
+    findings = examine(Platform.COMPOSE, Deployment(read_elsewhere(environ), environ))
+    assert {finding.what for finding in findings if finding.state != "ok"} == {"callers", "ALLOWED_ORIGINS"}
+
+
 def test_the_api_believes_caddy_and_nobody_else() -> None:
     document = PROD.document(GIVEN)
     [config] = document["networks"]["inside"]["ipam"]["config"]
     [trusted] = settings_of(PROD.services(GIVEN)["api"]).trusted_proxies
-    assert ip_network(trusted) == ip_network(config["subnet"])
+    fixed = {
+        (name, network, given["ipv4_address"])
+        for name, service in document["services"].items()
+        for network, given in networks_of(service).items()
+        if "ipv4_address" in given
+    }
+    assert fixed == {("caddy", "inside", trusted)}
+    assert ip_address(trusted) in ip_network(config["subnet"])
+    assert ip_address(trusted) not in ip_network(config["ip_range"]), "no other container is given it"
+
+
+def test_caddy_comes_to_the_api_by_the_network_on_which_it_is_believed() -> None:
+    """Docker looks a name up on `edge` before `inside`: one that both have leads over `edge`."""
+    services = PROD.services(GIVEN)
+    name = services["caddy"]["environment"]["API_HOST"]
+    found = {(service, network) for service in services for network in networks_known(services[service], service, name)}
+    assert found == {("api", "inside")}
+
+
+def networks_of(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a service is told about each of its networks."""
+    given = service.get("networks", ["default"])
+    return {network: (given[network] if isinstance(given, dict) else None) or {} for network in given}
+
+
+def networks_known(service: dict[str, Any], own: str, name: str) -> list[str]:
+    """The networks on which a service is found by a name: its own on all of them, an alias on some."""
+    return [each for each, given in networks_of(service).items() if name in {own, *given.get("aliases", [])}]
 
 
 def test_doctor_knows_what_the_file_wants_and_what_it_makes_of_it() -> None:

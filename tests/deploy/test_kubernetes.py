@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from contract.keys import DEFAULT_KIND
+from orchestrator.cli.deploy_platforms import KUBERNETES_DEFAULTS, Platform
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
 from orchestrator.settings import Settings, load_settings
+from tests.deploy.doctor import complaints
 from tests.deploy.image import stop_wait_s
 from tests.deploy.manifests import (
     FOLDER,
@@ -35,6 +37,7 @@ from tests.support.stack import TOP
 
 pytestmark = pytest.mark.timeout(400)
 PROGRAMS = {"greenroom-api": ["api"], "greenroom-beat": ["beat"], "greenroom-host": ["worker", "host"]}
+POD = "a-pod-0"
 SECRETS = {
     "REDIS_URL": "rediss://:secret@redis.example.com:6379/0",
     "LIVEKIT_API_KEY": "key",
@@ -56,8 +59,7 @@ def read(built: Manifests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     def settings(workload: Any, container: Any) -> Settings:
         for variable in os.environ.keys() & known_variables():
             monkeypatch.delenv(variable)
-        given = built.settings(container) | {name: SECRETS.get(name, "x" * 32) for name in secrets_of(container)}
-        given |= {each["name"]: "a-pod-0" for each in container["env"] if "fieldRef" in each.get("valueFrom", {})}
+        given = given_to(built, container)
         for path, text in built.mounted(workload, container).items():
             here = tmp_path / Path(path).name
             here.write_text(text)
@@ -70,6 +72,13 @@ def read(built: Manifests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
 
 
 Read = Callable[[Any, Any], Settings]
+
+
+def given_to(built: Manifests, container: Any) -> dict[str, str]:
+    """What a container has, when all that is to be filled in was."""
+    given = built.settings(container) | {name: SECRETS.get(name, "x" * 32) for name in secrets_of(container)}
+    names = {each["name"] for each in container["env"] if "fieldRef" in each.get("valueFrom", {})}
+    return given | dict.fromkeys(names, POD)
 
 
 # --- settings -------------------------------------------------------------------------------------------
@@ -90,6 +99,21 @@ def test_every_program_starts_with_its_settings(built: Manifests, read: Read) ->
     settings = read(*api)
     assert settings.admin_token is not None
     assert settings.api_keys
+
+
+def test_doctor_finds_nothing_to_mend_in_it(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sites' pages are nobody's as it comes."""
+    monkeypatch.setattr("socket.gethostname", lambda: POD)
+    for workload, container in built.of_ours():
+        program = Program(labels(workload)[NAME].removeprefix("greenroom-"))
+        found = complaints(Platform.KUBERNETES, program, given_to(built, container))
+        assert found == ({"ALLOWED_ORIGINS": "warn"} if program is Program.API else {})
+
+
+def test_doctor_knows_what_the_settings_are_as_they_come() -> None:
+    lines = (FOLDER / "base" / "settings.env").read_text().splitlines()
+    shipped = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert shipped.items() >= KUBERNETES_DEFAULTS.items()
 
 
 def test_no_secret_is_written_and_each_is_documented(built: Manifests) -> None:

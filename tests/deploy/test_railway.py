@@ -15,9 +15,11 @@ import pytest
 from railway_sdk import create_railway_context
 
 from agent.settings import AgentSettings
+from orchestrator.cli.deploy_platforms import RAILWAY_DEFAULTS, RAILWAY_SETS, Platform
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
 from orchestrator.settings import SECRETS, load_settings
+from tests.deploy.doctor import complaints
 from tests.deploy.image import entry_point, stop_wait_s
 from tests.deploy.routes import routes
 from tests.deploy.settings_names import known_variables
@@ -67,10 +69,15 @@ def settings_of(service: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """As the program on Railway reads them."""
     for variable in os.environ.keys() & known_variables():
         monkeypatch.delenv(variable)
-    given = {name: FAKE.get(name, "x" * 32) for name in service["variables"]} | literals(service)
-    for name, value in {**given, "RAILWAY_REPLICA_ID": REPLICA}.items():
+    for name, value in given_to(service).items():
         monkeypatch.setenv(name, value)
     return load_settings()
+
+
+def given_to(service: Any) -> dict[str, str]:
+    """What its container has, when all that is to be filled in was."""
+    given = {name: FAKE.get(name, "x" * 32) for name in service["variables"]} | literals(service)
+    return given | {"RAILWAY_REPLICA_ID": REPLICA}
 
 
 def test_the_services_are_all_there(graph: Any, services: Mapping[str, Any]) -> None:
@@ -153,6 +160,17 @@ def test_a_host_may_finish_its_calls(services: Mapping[str, Any], monkeypatch: p
     assert settings.drain_timeout_s >= settings.max_call_s
     assert draining_s >= stop_wait_s("worker") + settings.drain_timeout_s + HOST_END_S
     assert literals(services["host"])[DRAINING] == str(draining_s)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_doctor_finds_nothing_to_mend_in_it(name: str, services: Mapping[str, Any]) -> None:
+    assert complaints(Platform.RAILWAY, Program(name), given_to(services[name])) == {}
+
+
+def test_doctor_knows_what_the_file_says(services: Mapping[str, Any]) -> None:
+    for name, value in (RAILWAY_SETS | RAILWAY_DEFAULTS).items():
+        found = {literals(services[each]).get(name) for each in PROGRAMS if name in services[each]["variables"]}
+        assert found == {None if name == "REDIS_URL" else value}, name
 
 
 def test_nothing_sleeps_and_all_comes_back(services: Mapping[str, Any]) -> None:

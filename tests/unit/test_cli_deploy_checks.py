@@ -13,8 +13,15 @@ import typer
 from orchestrator.cli import deploy_checks as rules
 from orchestrator.cli import doctor, provision
 from orchestrator.cli.deploy_checks import RULES, Deployment, Rule
-from orchestrator.cli.deploy_platforms import COMPOSE_DEFAULTS, COMPOSE_WANTS, Platform, environment_on
-from orchestrator.settings import Settings
+from orchestrator.cli.deploy_platforms import (
+    COMPOSE_DEFAULTS,
+    COMPOSE_WANTS,
+    Platform,
+    environment_in,
+    environment_on,
+)
+from orchestrator.cli.serve import Program
+from orchestrator.settings import Settings, read_elsewhere
 
 COMMON = {
     "LIVEKIT_API_KEY": "key",
@@ -32,7 +39,13 @@ COMMON = {
 WELL = {
     Platform.COMPOSE: COMMON
     | dict.fromkeys(COMPOSE_WANTS, "a-password-of-some-length")
-    | {"LIVEKIT_DOMAIN": "my-project.livekit.cloud", "ALERT_WEBHOOK_URL": "https://alerts.example.com"},
+    | {
+        "DOMAIN": "voice.example.com",
+        "LIVEKIT_DOMAIN": "my-project.livekit.cloud",
+        "ACME_EMAIL": "ops@example.com",
+        "ALERT_WEBHOOK_URL": "https://alerts.example.com",
+        "GREENROOM_TAG": "6b2c13e",
+    },
     Platform.RAILWAY: COMMON | {"BIND": "::", "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3715"},
     Platform.KUBERNETES: COMMON | {"HOST_ID": socket.gethostname()},
     Platform.AWS: COMMON | {"DRAIN_TIMEOUT_S": "5", "MAX_CALL_S": "5"},
@@ -40,17 +53,27 @@ WELL = {
 
 
 def deployment(platform: Platform, **changes: str) -> Deployment:
-    """What a platform would be given, with these changes to what is well."""
-    environ = environment_on(platform, WELL[platform] | changes)
-    values = {name.lower(): value for name, value in environ.items() if name.lower() in Settings.model_fields}
-    return Deployment(Settings.model_validate(values), environ)
+    """What programs there would have, with these changes to what is well. Of Compose's .env its file makes that."""
+    given = WELL[platform] | changes
+    environ = environment_on(platform, given) if platform is Platform.COMPOSE else environment_in(given)
+    return Deployment(read_elsewhere(environ), environ)
 
 
 @pytest.mark.parametrize("platform", Platform)
 def test_where_all_is_well_nothing_is_to_be_mended(platform: Platform) -> None:
     findings = rules.examine(platform, deployment(platform))
     assert {finding.state for finding in findings} == {"ok"}
-    assert len(findings) == len(RULES[platform])
+    assert len(findings) == len(RULES[platform].of(Program.ALL))
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_a_program_is_asked_for_what_it_reads(platform: Platform) -> None:
+    """Beat has no token of operators, and Railway's API no time to drain."""
+    of = {program: {*RULES[platform].of(program)} for program in Program}
+    assert of[Program.BEAT] == of[Program.WORKER] == of[Program.API] & of[Program.HOST]
+    assert rules.operators_may in of[Program.API] - of[Program.HOST]
+    assert rules.drains_outlast_calls in of[Program.HOST] - of[Program.API]
+    assert of[Program.API] | of[Program.HOST] <= of[Program.ALL]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +114,32 @@ def test_where_all_is_well_nothing_is_to_be_mended(platform: Platform) -> None:
             "browsers are sent to livekit.example.com",
         ),
         (rules.compose_waits, Platform.COMPOSE, {"DRAIN_TIMEOUT_S": "7200"}, "bad", "3720 s"),
+        *(
+            (rules.compose_values_will_do, Platform.COMPOSE, {name: value}, "bad", name)
+            for name, value in (
+                ("DOMAIN", "https://voice.example.com"),
+                ("DOMAIN", "voice"),
+                ("LIVEKIT_DOMAIN", "wss://livekit.example.com"),
+                ("ACME_EMAIL", "ops"),
+                ("GRAFANA_PASSWORD", "a"),
+                ("GREENROOM_TAG", "of/mine"),
+                ("ALERT_WEBHOOK_URL", "foo"),
+                ("ALERT_WEBHOOK_URL", "https://alerts.example.com/'a"),
+                ("ALERT_WEBHOOK_URL", "https://…"),
+            )
+        ),
+        (rules.images_have_a_name, Platform.COMPOSE, {"GREENROOM_TAG": ""}, "warn", "not set"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "lots"}, "bad", "no size"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "0"}, "bad", "no size"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "700mb"}, "bad", "2 times 700mb"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_CONTAINER_MEMORY": "1gib"}, "bad", "no size"),
+        (
+            rules.redis_fits_its_container,
+            Platform.COMPOSE,
+            {"REDIS_MEMORY": "1gb", "REDIS_CONTAINER_MEMORY": "2g"},
+            "ok",
+            "enough",
+        ),
         (rules.alerts_reach_somebody, Platform.COMPOSE, {"ALERT_WEBHOOK_URL": ""}, "warn", "nobody"),
         (rules.livekit_is_not_on_railway, Platform.RAILWAY, {"LIVEKIT_URL": "ws://livekit:7880"}, "bad", "UDP"),
         (rules.livekit_is_not_on_railway, Platform.RAILWAY, {"LIVEKIT_URL": "wss://l.railway.internal"}, "bad", "UDP"),
@@ -106,7 +155,7 @@ def test_where_all_is_well_nothing_is_to_be_mended(platform: Platform) -> None:
 def test_each_rule_finds_what_it_is_for(
     rule: Rule, platform: Platform, changes: dict[str, str], state: str, word: str
 ) -> None:
-    assert rule in RULES[platform]
+    assert rule in RULES[platform].of(Program.ALL)
     finding = rule(deployment(platform, **changes))
     assert (finding.state, word in finding.found) == (state, True), finding
     assert finding.remedy or finding.state == "ok"
@@ -129,6 +178,24 @@ def test_compose_makes_addresses_of_its_variables() -> None:
     environ = environment_on(Platform.COMPOSE, {"REDIS_PASSWORD": "abc", "DOMAIN": "x"})
     assert environ["REDIS_URL"] == "redis://:abc@redis:6379/0"
     assert "LIVEKIT_PUBLIC_URL" not in environ, "nothing is made of what is not there"
+
+
+def test_railway_and_aws_are_told_by_their_files_where_redis_is_and_what_to_bind() -> None:
+    """Also where doctor runs in the image, which says something else itself."""
+    given = environment_in({"REDIS_URL": "redis://127.0.0.1:6390"})
+    railway, aws = (environment_on(platform, given) for platform in (Platform.RAILWAY, Platform.AWS))
+    assert railway["BIND"] == "::"
+    assert not rules.redis_is_elsewhere(Deployment(_settings(railway), railway)).remedy
+    assert rules.redis_has_tls(Deployment(_settings(aws), aws)).state == "ok"
+
+
+def _settings(environ: dict[str, str]) -> Settings:
+    return read_elsewhere(environ | {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "s" * 32})
+
+
+def test_aws_lets_an_operators_drain_last_as_long_as_a_call() -> None:
+    assert environment_on(Platform.AWS, {"MAX_CALL_S": "5400"})["DRAIN_TIMEOUT_S"] == "5400"
+    assert "DRAIN_TIMEOUT_S" not in environment_on(Platform.AWS, {})
 
 
 def test_what_is_set_wins_over_what_the_image_says() -> None:
@@ -169,12 +236,62 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_setting_that_is_none_is_found_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / ".env").write_text("LIVEKIT_API_SECRET=short\n")
+def found_in(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    return {each["what"]: each["found"] for each in json.loads(capsys.readouterr().out)}
+
+
+def test_a_setting_that_is_none_is_found_first_and_the_rest_is_judged(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").write_text("LIVEKIT_API_SECRET=short\nMAX_CALL_S=abc\nPREWARM_POOL_SIZE=9\nMAX_BOTS=8\n")
     with pytest.raises(typer.Exit):
-        doctor.doctor(deploy=Platform.AWS, as_json=True)
-    found = {each["what"]: each["found"] for each in json.loads(capsys.readouterr().out)}
-    assert found == {"LIVEKIT_API_KEY": "is not set", "LIVEKIT_API_SECRET": "should have 32 characters at least"}
+        doctor.doctor(deploy=Platform.KUBERNETES, as_json=True)
+    found = found_in(capsys)
+    assert list(found.items())[:4] == [
+        ("LIVEKIT_API_KEY", "is not set"),
+        ("LIVEKIT_API_SECRET", "should have 32 characters at least"),
+        ("MAX_CALL_S", "Input should be a valid number, unable to parse string as a number"),
+        ("PREWARM_POOL_SIZE", "should be at most MAX_BOTS (8), not 9"),
+    ]
+    assert found["LIVEKIT_URL"] == "not set"
+    assert found["terminationGracePeriodSeconds"] == "has to be 3715 at least, by DRAIN_TIMEOUT_S"
+
+
+def test_what_is_wrong_is_said_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / ".env").write_text("LIVEKIT_URL=my-project\n")
+    with pytest.raises(typer.Exit):
+        doctor.doctor(deploy=Platform.KUBERNETES, as_json=True)
+    findings = json.loads(capsys.readouterr().out)
+    [of_livekit] = [each["found"] for each in findings if each["what"] == "LIVEKIT_URL"]
+    assert of_livekit == "should be an address such as wss://my-project.livekit.cloud"
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_a_file_in_the_image_is_not_looked_for_here(
+    platform: Platform, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = WELL[platform] | {"AGENTS_FILE": "/etc/greenroom/agents.toml", "AGENT_FILTER": "sales"}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    doctor.doctor(deploy=platform, as_json=True)
+    assert {each["state"] for each in json.loads(capsys.readouterr().out)} <= {"ok"}
+
+
+def test_a_programs_own_variables_are_all_that_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").write_text("LIVEKIT_URL=wss://my-project.livekit.cloud\n")
+    for name in ("LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+        monkeypatch.setenv(name, COMMON[name])
+    with pytest.raises(typer.Exit):
+        doctor.doctor(deploy=Platform.RAILWAY, program=Program.BEAT, as_json=True)
+    found = found_in(capsys)
+    assert (found["REDIS_URL"], found["LIVEKIT_URL"]) == ("not set", "not set")
+    assert found.keys() == {"LiveKit", "REDIS_URL", "LIVEKIT_URL"}
+
+
+def test_a_program_is_looked_at_on_a_platform(folder: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="wants --deploy"):
+        doctor.doctor(program=Program.API)
 
 
 def test_the_settings_of_the_folder_are_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
