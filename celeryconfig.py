@@ -10,8 +10,9 @@ _settings = current_settings()
 _sentinels = sentinels_of(_settings.redis_url)
 
 broker_url = _sentinels.broker_url if _sentinels else _settings.redis_url
-if broker_url.startswith("rediss:"):
-    # Celery would take any certificate, as its clients do not check one unless they are told to.
+if _sentinels.tls if _sentinels else broker_url.startswith("rediss:"):
+    # Celery would take any certificate, as its clients do not check one unless they are told to. Beat takes this, too:
+    # an address of sentinels says to neither that the servers speak TLS.
     broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # Redis may be away for as long as it likes

@@ -383,7 +383,11 @@ class LocalHost(Protocol):
 
 
 class Rooms(Protocol):
-    """LiveKit's rooms. Every method raises ``RoomsUnavailableError`` when LiveKit does not do it."""
+    """LiveKit's rooms.
+
+    Every method raises ``RoomsUnavailableError`` when LiveKit does not do it: ``RoomsUnreachableError`` where nothing
+    answered at all.
+    """
 
     async def create(self, room: str) -> None:
         """Make a room that stays open while only an agent is in it."""

@@ -1,8 +1,9 @@
 """Where Redis is: one server, or the sentinels that know which server is the master. Said by one address.
 
 ``redis://…`` and ``rediss://…`` are as everywhere. The sentinels and the service that they watch are
-``redis+sentinel://[[user]:password@]host:port[,host:port…]/service[/db]``; ``rediss+sentinel`` speaks TLS. The user and
-the password are the servers'; ``?sentinel_password=…`` is the sentinels' own.
+``redis+sentinel://[[user]:password@]host:port[,host:port…]/service[/db]``; ``rediss+sentinel`` speaks TLS with the
+servers, and plain text with the sentinels. The user and the password are the servers'; ``?sentinel_password=…`` is the
+sentinels' own.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Sentinels:
 
     @property
     def beat_options(self) -> dict[str, Any]:
-        """What beat's schedule in Redis is told."""
+        """What beat's schedule in Redis is told; of TLS it learns by ``broker_use_ssl``."""
         own = {"sentinels": list(self.addresses), "service_name": self.service, "sentinel_kwargs": self.of_sentinels}
         return own | {name: value for name, value in self.of_servers.items() if name != "ssl"}
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import aiohttp
 from livekit import api
 
-from orchestrator.domain.errors import RoomsUnavailableError, UnauthorizedError
+from orchestrator.domain.errors import RoomsUnavailableError, RoomsUnreachableError, UnauthorizedError
 
 REQUEST_TIMEOUT_S = 5.0
 LONGEST_ROOM_S = 7 * 86_400
@@ -84,9 +84,14 @@ class LiveKitRooms:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):  # the library has longer ones of its own for some requests
                 return await call
         except api.TwirpError as error:
-            raise RoomsUnavailableError(f"LiveKit refused: {error.message}") from error
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise RoomsUnavailableError("LiveKit does not answer; check LIVEKIT_URL and the server") from error
+            # The server does not give a wrong key's reason as its library expects it, nor does a proxy before it.
+            said = error.message or f"HTTP {error.status}; check LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
+            raise RoomsUnavailableError(f"LiveKit refused: {said}") from error
+        except (TimeoutError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+            raise RoomsUnreachableError("LiveKit does not answer; check LIVEKIT_URL and the server") from error
+        except Exception as error:  # the library takes whatever answers for LiveKit, and trips over what it says
+            what = f"what answers at LIVEKIT_URL is no LiveKit server ({type(error).__name__})"
+            raise RoomsUnavailableError(what) from error
 
 
 class LiveKitTokens:

@@ -17,6 +17,8 @@ from orchestrator.domain.errors import ForbiddenError, IdentityUnavailableError,
 from orchestrator.settings import Settings
 
 JWKS_TIMEOUT_S = 2.0
+JWT_LEEWAY_S = 60
+"""So far an issuer's clock may be from ours, as LiveKit's may for its webhooks."""
 PUBLIC_KEY_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 
 
@@ -136,6 +138,7 @@ class Security:
             algorithms=algorithms,
             audience=self._audience,
             issuer=self._issuer,
+            leeway=JWT_LEEWAY_S,
             options={"require": ["exp"], "verify_aud": self._audience is not None},
         )
 
@@ -156,6 +159,8 @@ def _what_is_wrong(error: jwt.PyJWTError) -> str:
         return f"This token should have the claim {error.claim!r}."
     if isinstance(error, jwt.ExpiredSignatureError):
         return "This token has expired: present a new one."
+    if isinstance(error, jwt.ImmatureSignatureError):
+        return "This token is not valid yet, by its 'nbf' or 'iat': compare its issuer's clock with this server's."
     return "This token is not valid: wrong signature, audience or issuer, or a claim that cannot be read."
 
 

@@ -65,6 +65,10 @@ class RoomsUnavailableError(GreenroomError):
     code, status, retry_after_s = "livekit_unavailable", 503, 5
 
 
+class RoomsUnreachableError(RoomsUnavailableError):
+    """LiveKit does not answer."""
+
+
 class QueueUnavailableError(GreenroomError):
     """The task queue is away. Try again in a moment."""
 

@@ -10,12 +10,11 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
-from orchestrator.domain.errors import RoomsUnavailableError
+from orchestrator.domain.errors import RoomsUnavailableError, RoomsUnreachableError
 
 log = structlog.get_logger("greenroom.host")
 
@@ -39,14 +38,15 @@ class Reachable(Protocol):
     """What else the machine's network leads to (``ports.Rooms``)."""
 
     async def ping(self) -> None:
-        """Raise ``RoomsUnavailableError`` when LiveKit does not answer."""
+        """Raise ``RoomsUnreachableError`` when LiveKit does not answer; ``RoomsUnavailableError`` when it refuses."""
 
 
 class Fence:
     """Watches for how long the store has not answered a heartbeat, and then whether LiveKit answers.
 
     Where LiveKit does, it is only Redis that is away, and calls go on: an agent that is in its room is put out of it
-    when a successor comes. An agent that is not would come back.
+    when a successor comes. An agent that is not would come back. An answer is an answer, whatever it says: LiveKit
+    refuses requests while a Redis of its own is away, past its limits, and where the clocks differ.
     """
 
     def __init__(
@@ -93,8 +93,11 @@ class Fence:
             self._agents.kill_all(REASON)
 
     async def _answers(self, timeout_s: float) -> bool:
-        with suppress(RoomsUnavailableError, TimeoutError):
+        try:
             async with asyncio.timeout(timeout_s):
                 await self._rooms.ping()
-                return True
-        return False
+        except (RoomsUnreachableError, TimeoutError):
+            return False
+        except RoomsUnavailableError:
+            pass  # who refuses is there
+        return True

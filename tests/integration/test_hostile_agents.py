@@ -36,6 +36,8 @@ def hostile_stack(user: str | None) -> Iterator[Stack]:
     settings = {"AGENT": "hostile_agent:make", "PREWARM_POOL_SIZE": "0", "MAX_BOTS": "6", "ACK_TIMEOUT_S": "1.5"}
     settings |= {"AGENT_MEMORY_MB": str(MEMORY_MB), "AGENT_OPEN_FILES": str(OPEN_FILES)}
     settings |= {"AGENT_PROCESSES": str(PROCESSES), "MAX_REPLACEMENTS": "0", "AN_UNKNOWN_SECRET": "x"}
+    # The host's lease is long: a start is not to find the pool closed because agents keep the machine busy.
+    settings |= {"HOST_LEASE_S": "20", "HOST_LOST_S": "20"}
     settings |= {"AGENT_ENV": "MY_*", "MY_OWN": "wanted"} | ({"AGENT_USER": user} if user else {})
     before = as_root_with_python_for_all() if user else []
     stack = Stack.create(**settings)

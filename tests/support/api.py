@@ -19,7 +19,7 @@ from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.api.app import create_app
 from orchestrator.bootstrap import Container
-from orchestrator.domain.errors import QueueUnavailableError, RoomsUnavailableError
+from orchestrator.domain.errors import QueueUnavailableError, RoomsUnreachableError
 from orchestrator.records import AgentIdentity, AgentRecord, HostReply, HostReport
 from orchestrator.settings import Settings
 
@@ -93,7 +93,7 @@ class FakeRooms:
         self.pings += 1
         await asyncio.sleep(0)
         if self.away:
-            raise RoomsUnavailableError("LiveKit does not answer; check LIVEKIT_URL and the server")
+            raise RoomsUnreachableError("LiveKit does not answer; check LIVEKIT_URL and the server")
 
     async def aclose(self) -> None: ...
 

@@ -113,9 +113,9 @@ async def test_a_caller_with_a_jwt() -> None:
             _jwt(iss="us"),
             _jwt(aud="greenroom"),
             _jwt(aud=["others", "another"], iss="us"),
-            _jwt(aud="greenroom", iss="us", exp=time.time() - 60),
+            _jwt(aud="greenroom", iss="us", exp=time.time() - 61),
             _jwt(aud="greenroom", iss="us", exp="soon"),
-            _jwt(aud="greenroom", iss="us", nbf=time.time() + 60),
+            _jwt(aud="greenroom", iss="us", nbf=time.time() + 120),
             _jwt(aud="greenroom", iss="us", sub=7),
             _jwt(secret="another-secret-for-tests-of-32-chars", aud="greenroom", iss="us"),
             jwt.encode({"sub": "ada", "aud": "greenroom", "iss": "us"}, SECRET, algorithm="HS256"),
@@ -134,7 +134,13 @@ async def test_a_caller_with_a_jwt() -> None:
 
 @pytest.mark.parametrize(
     ("claims", "words"),
-    [({"exp": None}, "should have the claim 'exp'"), ({"exp": 1}, "has expired"), ({"aud": "x"}, "audience or issuer")],
+    [
+        ({"exp": None}, "should have the claim 'exp'"),
+        ({"exp": 1}, "has expired"),
+        ({"nbf": 8e9}, "not valid yet"),
+        ({"iat": 8e9}, "not valid yet"),
+        ({"aud": "x"}, "audience or issuer"),
+    ],
 )
 async def test_what_is_wrong_with_a_token(claims: dict[str, Any], words: str) -> None:
     given = {name: value for name, value in {"exp": 9e9, "aud": "us", **claims}.items() if value is not None}
@@ -142,6 +148,14 @@ async def test_what_is_wrong_with_a_token(claims: dict[str, Any], words: str) ->
         answer = await api.start(headers=_bearer(jwt.encode(given, SECRET, algorithm="HS256")))
         assert answer.status_code == 401
         assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("ahead_s", [-50, 2, 50])
+async def test_an_issuers_clock_may_be_a_minute_from_ours(ahead_s: float) -> None:
+    now = time.time() + ahead_s
+    token = _jwt(iat=now, nbf=now, exp=now + 1)
+    async with api_under_test(jwt_secret=SECRET) as api:
+        assert (await api.start(headers=_bearer(token))).status_code == 202
 
 
 async def test_a_key_that_is_none_hides_no_good_token() -> None:

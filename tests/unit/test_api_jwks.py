@@ -42,7 +42,7 @@ async def test_tokens_that_are_not_by_a_published_key(api: ApiUnderTest) -> None
     a_minute = {"sub": "ada", "exp": time.time() + 60}
     for token in (
         OTHER.token(),
-        KEY.token(exp=time.time() - 60),
+        KEY.token(exp=time.time() - 61),
         jwt.encode(a_minute, OTHER.private, algorithm="ES256", headers={"kid": KEY.kid}),
         jwt.encode(a_minute, "a-secret-that-is-shared-with-nobody", algorithm="HS256", headers={"kid": KEY.kid}),
         jwt.encode(a_minute, rsa.generate_private_key(65537, 2048), algorithm="RS256", headers={"kid": KEY.kid}),

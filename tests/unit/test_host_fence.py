@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.domain.errors import RoomsUnavailableError
+from orchestrator.domain.errors import RoomsUnavailableError, RoomsUnreachableError
 from orchestrator.host.fence import REASON, Fence
 
 AFTER_S = 8.0
@@ -35,7 +35,9 @@ class Scene:
     async def ping(self) -> None:
         self.pings += 1
         if self.livekit == "away":
-            raise RoomsUnavailableError
+            raise RoomsUnreachableError
+        if self.livekit == "refuses":
+            raise RoomsUnavailableError("LiveKit refused: HTTP 503")
         if self.livekit == "silent":
             self.now += AFTER_S / 4
             raise TimeoutError
@@ -60,8 +62,9 @@ async def test_it_ends_its_agents_in_time_and_not_before(scene: Scene, livekit: 
     assert scene.killed == [REASON]
 
 
-async def test_while_only_the_store_is_away_calls_go_on(scene: Scene) -> None:
-    scene.livekit = "there"
+@pytest.mark.parametrize("livekit", ["there", "refuses"])
+async def test_while_only_the_store_is_away_calls_go_on(scene: Scene, livekit: str) -> None:
+    scene.livekit = livekit
     await scene.silent_until(10 * AFTER_S)
     assert scene.killed == []
     assert scene.pings <= 10 * 8, "now and then is enough"
