@@ -327,7 +327,10 @@ class HostRegistry(Protocol):
         """End a host's lease at once, unless another daemon is this host by now."""
 
     async def forget_gone(self) -> list[str]:
-        """Forget the hosts that were not heard for long, and have no agents; their ids."""
+        """Forget the hosts that were not heard for long, and have no agents; their ids.
+
+        One that the store believes to have agents is suspected: if it stays silent, it is lost.
+        """
 
     async def hosts(self) -> list[HostView]:
         """All hosts known."""
