@@ -41,8 +41,8 @@ host:<id>               hash    1 h past   host, each heartbeat;       claim (le
                                 a beat; a  API: drain; Lua:            begin_spawn
                                 week while suspect_host, lose_host,
                                 it drains; give_back (capacity),
-                                10 min     begin_spawn, sign_off
-                                past stop
+                                10 min     begin_spawn, sign_off,
+                                past stop  forget_hosts
                                            (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
                                            replace                     begin_spawn
@@ -161,7 +161,7 @@ SESSION_FIELDS = {
     "spawnTask": "the task that is at these tries",
     "spawnHost": "the host of the last try",
     "kind": "the kind of its agent; absent for default",
-    "passed": "how often a host left its spawn to another one that had fewer agents",
+    "passed": "how often a host left its spawn to another one, for the agent that it has or lacks",
     "replacements": "agents that died in this call and were replaced; absent for none",
     "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
     "replacedAt": "the last replacement was begun at",
@@ -177,7 +177,7 @@ SESSION_FIELDS = {
 
 HOST_FIELDS = {
     "leaseUntil": "until when its waiting agents are handed out",
-    "heartbeatAt": "it last reported at",
+    "heartbeatAt": "it last reported at; where its record had been gone, at the latest",
     "draining": "1 while it is out of claims and starts nothing",
     "drainingSince": "since when",
     "drainingBy": "operator, or stop: then its next daemon takes it back",

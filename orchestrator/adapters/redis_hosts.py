@@ -69,7 +69,8 @@ class RedisHosts:
 
     async def forget_gone(self) -> list[str]:
         """See ``ports.HostRegistry``."""
-        return [str(host) for host in await self._scripts.again("forget_hosts", [keys.HOSTS])]
+        kept_s = [KEPT_STOPPED_S, KEPT_S]
+        return [str(host) for host in await self._scripts.again("forget_hosts", [keys.HOSTS], kept_s)]
 
     async def hosts(self) -> list[HostView]:
         """See ``ports.HostRegistry``."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from contract.keys import DEFAULT_KIND
-from orchestrator.domain.breaker import Breaker, BreakerPolicy
+from orchestrator.domain.breaker import Breaker, BreakerPolicy, Phase
 from orchestrator.domain.errors import QueueUnavailableError
 from orchestrator.ports import Breakers, TaskQueue
 from orchestrator.records import BreakerView
@@ -39,9 +39,9 @@ class SpawnBreaker:
 
     async def succeeded(self, kind: str = DEFAULT_KIND) -> None:
         """A spawn of this kind succeeded."""
-        before, after = await self._change(kind, lambda view: view.breaker.succeeded())
-        if before.opened and not after.opened:
-            log.info("agents can be started again", breaker=kind, code=before.code)
+        view, after = await self._change(kind, lambda view: view.breaker.succeeded())
+        if view.breaker.opened and not after.opened:
+            log.info("agents can be started again", breaker=kind, code=view.breaker.code)
 
     async def failed(self, code: str, reason: str, kind: str = DEFAULT_KIND) -> bool:
         """A spawn of this kind failed; returns whether others of it are to be held back."""
@@ -50,21 +50,27 @@ class SpawnBreaker:
         def decide(view: BreakerView) -> Breaker:
             return view.breaker.failed(self._policy, view.now, jitter, code, reason)
 
-        before, after = await self._change(kind, decide)
-        if after.opened != before.opened:
+        view, after = await self._change(kind, decide)
+        if after.opened != view.breaker.opened:
             open_s = self._policy.open_s(after.opened, jitter)
             words = "spawns keep failing: none is begun for a while"
             log.error(words, breaker=kind, open_s=round(open_s, 2), code=code, reason=after.reason)
-            with suppress(QueueUnavailableError):  # beat's refill is the backstop
-                await self._queue.refill(delay_s=open_s + MARGIN_S)
+            await self._have_one_tried(open_s)
+        elif view.phase is Phase.HALF_OPEN:
+            # The try met no host, which says nothing: another one is due, and nobody else would begin it.
+            await self._have_one_tried(self._policy.open_s(1, jitter))
         return after.opened > 0
 
-    async def _change(self, kind: str, decide: Callable[[BreakerView], Breaker]) -> tuple[Breaker, Breaker]:
+    async def _have_one_tried(self, in_s: float) -> None:
+        with suppress(QueueUnavailableError):  # beat's refill is the backstop
+            await self._queue.refill(delay_s=in_s + MARGIN_S)
+
+    async def _change(self, kind: str, decide: Callable[[BreakerView], Breaker]) -> tuple[BreakerView, Breaker]:
         """What it was and what it is, once an outcome has been taken into account."""
         view = await self._breakers.look(kind)
         for _ in range(DECIDED_ANEW):
             after = decide(view)
             if after == view.breaker or await self._breakers.change(kind, view.version, after):
-                return view.breaker, after
+                return view, after
             view = await self._breakers.look(kind)
-        return view.breaker, view.breaker
+        return view, view.breaker

@@ -28,6 +28,7 @@ class Waits:
         self._clock = clock
         self._more = more
         kinds = {kind: KindPolicy(0, limits.most_of.get(kind)) for kind in (DEFAULT_KIND, *more)}
+        self._max_queue = limits.max_queue
         self._policy = PoolPolicy(kinds, limits.max_agents, limits.spawn_concurrency)
         self._spawn_s = TYPICAL_SPAWN_S
         self._call_s: float | None = None
@@ -43,7 +44,7 @@ class Waits:
             StoreUnavailableError: Redis is away.
         """
         await self._look()
-        free_in_s = 0.0 if place is None else self._free_in_s(place, kind)
+        free_in_s = 0.0 if place is None else self._free_in_s(place, kind, waiting=place)
         if free_in_s is None:
             return None
         return free_in_s + estimated_wait_s(1 if free_in_s else position, self._spawn_s, self._policy.spawn_concurrency)
@@ -55,10 +56,16 @@ class Waits:
             StoreUnavailableError: Redis is away.
         """
         await self._look()
-        free_in_s = self._free_in_s(1, kind)
+        free_in_s = self._free_in_s(1, kind, waiting=max(1, self._max_queue))
         return None if free_in_s is None else max(1, min(LONGEST_RETRY_S, math.ceil(free_in_s)))
 
-    def _free_in_s(self, places: int, kind: str) -> float | None:
+    def _free_in_s(self, places: int, kind: str, *, waiting: int) -> float | None:
+        """None also where so many wait by now, and fewer did at the last look: what was free then is taken."""
+        if len(self._pools.waiting) < waiting and self._wait_s(1, kind) == 0:
+            return None
+        return self._wait_s(places, kind)
+
+    def _wait_s(self, places: int, kind: str) -> float | None:
         return wait_for_places_s(places, kind, self._pools, self._policy, self._call_s)
 
     async def _look(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from contract import keys
 from contract.states import SessionState
 from orchestrator.domain.session import IN_CALL
+from orchestrator.records import Session
 from tests.support.records import warm_id
 from tests.support.servers import free_port, wait_until
 from tests.support.stack import Backend, Stack, eventually, pause, running_stack
@@ -60,9 +61,19 @@ async def test_a_user_who_waits_keeps_the_place_when_the_room_of_a_failed_spawn_
     before = int(await backend.container.client.zcard(keys.WEBHOOKS))
     started = await backend.start()
 
+    async def asks() -> Session:
+        """As a page does all the time: who does not ask for so long gives up the place."""
+        return await backend.container.sessions.get(started.session_id)
+
     async def is_held() -> bool:
+        await asks()
         counts = await backend.store.counts(0)
         return counts.waiting == 1
+
+    async def has_an_agent() -> Session | None:
+        await backend.container.pool.trigger()  # as beat does: what the worker before was about to do may be lost
+        session = await asks()
+        return session if session.state in IN_CALL else None
 
     await eventually(is_held, what="its spawn is held back")
     await told(backend, before + 1)
@@ -71,7 +82,7 @@ async def test_a_user_who_waits_keeps_the_place_when_the_room_of_a_failed_spawn_
 
     stack.worker.stop()
     stack.start_worker()
-    call = await backend.session(started.session_id, *IN_CALL)
+    call = await eventually(has_an_agent, what="its user has an agent")
     assert call.agent is not None
     await backend.end(started.session_id)
 

@@ -19,7 +19,18 @@ from orchestrator.records import Death, ReplaceRule
 from orchestrator.services.breaker import SpawnBreaker
 from orchestrator.services.pool import KeepPool, ReapAges
 from tests.support.fakes import FakeTaskQueue
-from tests.support.records import LIMITS, agent_record, beat, claimed, cold_id, identity, start_request, warm, warm_id
+from tests.support.records import (
+    HOST,
+    LIMITS,
+    agent_record,
+    beat,
+    claimed,
+    cold_id,
+    identity,
+    start_request,
+    warm,
+    warm_id,
+)
 
 S = SessionState
 KIND = keys.DEFAULT_KIND
@@ -188,14 +199,67 @@ async def test_a_try_that_comes_to_no_end_makes_room_for_another(
 
 
 async def test_a_try_that_met_no_host_is_given_back(
-    client: Client, store: RedisStore, breakers: RedisBreakers, breaker: SpawnBreaker
+    client: Client, store: RedisStore, breakers: RedisBreakers, breaker: SpawnBreaker, queue: FakeTaskQueue
 ) -> None:
     await opened(breaker)
+    await breaker.failed("host_unavailable", "it restarts")
+    assert queue.later == [20.05], "a refill is due anyway"
     await time_passes(client, breakers)
     assert await store.reserve_warm(warm_id(1), 9, LIMITS)
     assert await breaker.failed("host_unavailable", "it restarts"), "nothing else is begun for that"
+    assert queue.later == [20.05, 20.05], "who waits is not left to beat: another one is tried soon"
     assert await store.hold_spawn(warm_id(1), "it restarts", failed=True)
     assert await store.reserve_warm(warm_id(2), 9, LIMITS)
+
+
+async def test_while_it_is_closed_a_host_that_is_away_asks_for_no_refill(
+    breaker: SpawnBreaker, queue: FakeTaskQueue
+) -> None:
+    assert not await breaker.failed("host_unavailable", "it restarts")
+    assert queue.later == []
+
+
+@pytest.mark.parametrize("how", ["its caller ends it", "no host takes it"])
+async def test_a_try_that_nobody_needs_any_more_makes_room_for_another(
+    client: Client, store: RedisStore, hosts: RedisHosts, breakers: RedisBreakers, breaker: SpawnBreaker, how: str
+) -> None:
+    await opened(breaker)
+    await time_passes(client, breakers)
+    if how == "its caller ends it":
+        await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+        await store.finish(cold_id(1), S.ENDED, "ended by its caller")
+        assert await store.begin_spawn(cold_id(1), 20, HOST, task="t") == 0
+    else:
+        assert await store.reserve_warm(warm_id(1), 9, LIMITS)
+        await hosts.drain(HOST)
+        assert not await store.give_back(warm_id(1), 20, counted=False)
+        await hosts.undrain(HOST)
+    assert (await store.snapshot()).kinds["default"].may_begin == 1
+    queued = await store.reserve_cold(start_request(user="user-2"), cold_id(2), "t", LIMITS)
+    assert queued.dispatched, "it is the try now"  # type: ignore[union-attr]
+
+
+async def test_a_users_try_that_no_host_takes_makes_room_for_another(
+    client: Client, store: RedisStore, hosts: RedisHosts, breakers: RedisBreakers, breaker: SpawnBreaker
+) -> None:
+    await opened(breaker)
+    await time_passes(client, breakers)
+    await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    await hosts.drain(HOST)
+    assert not await store.give_back(cold_id(1), 20, counted=False), "its user waits in its place"
+    await hosts.undrain(HOST)
+    assert (await store.snapshot()).kinds["default"].may_begin == 1
+
+
+async def test_the_end_of_another_session_leaves_the_try(
+    client: Client, store: RedisStore, breakers: RedisBreakers, breaker: SpawnBreaker
+) -> None:
+    await warm(store, 3)
+    await opened(breaker)
+    await time_passes(client, breakers)
+    assert await store.reserve_warm(warm_id(1), 9, LIMITS)
+    await store.finish(warm_id(3), S.ENDED, "x")
+    assert (await store.snapshot()).kinds["default"].may_begin == 0
 
 
 async def test_without_a_pool_a_users_start_is_the_try(

@@ -125,6 +125,28 @@ async def test_a_host_that_is_long_gone_is_neither_listed_nor_looked_through(
     assert await hosts.forget_gone() == ["has-agents"]
 
 
+async def test_one_that_comes_back_after_its_record_was_gone_is_suspected_no_more(
+    store: RedisStore, hosts: RedisHosts, client: Client
+) -> None:
+    await beat(hosts)
+    await warm(store, 1)
+    await client.delete(keys.host(HOST))
+    assert await hosts.forget_gone() == []
+    [view] = await hosts.hosts()
+    assert (view.alive, view.heartbeat_age_s) == (False, pytest.approx(600, abs=5))
+    assert view.suspect_at is not None
+    assert 0 < await client.ttl(keys.host(HOST)) <= 3600
+
+    assert await hosts.forget_gone() == []
+    assert (await hosts.hosts())[0].suspect_at == view.suspect_at, "it was not suspected anew"
+    heard = await hosts.heartbeat(host_report(), 60, drains=True)
+    assert heard.was_unknown, "it is to write its agents anew"
+    assert heard.drain is not None
+    [view] = await hosts.hosts()
+    assert (view.alive, view.suspect_at) == (True, None)
+    assert await hosts.forget_gone() == []
+
+
 async def test_hosts_that_are_gone_hold_nothing_up(hosts: RedisHosts, client: Client) -> None:
     """Scripts look through the set: what a start costs must not depend on how many hosts there ever were."""
     pods = {f"pod-{number}" for number in range(3000)}

@@ -126,6 +126,29 @@ async def test_a_host_that_is_gone_is_forgotten(scene: Scene) -> None:
     assert await scene.client.smembers(keys.HOSTS) == {HOST}
 
 
+async def test_a_host_whose_record_is_gone_but_not_its_sessions_is_suspected_and_lost(scene: Scene) -> None:
+    """All was away for an hour, and the hosts came back with other ids."""
+    await scene.in_call()
+    await warm(scene.store, 2)
+    await scene.client.delete(keys.host(HOST))
+    await beat(scene.hosts, "new")
+    for _ in range(3):
+        assert await scene.replacer.look() == [], "it may only just have come back with the store"
+    [view] = [view for view in await scene.hosts.hosts() if view.host == HOST]
+    assert view.suspect_at is not None
+    assert (await scene.store.get(ID)).agent == AGENT  # type: ignore[union-attr]
+
+    await scene.silent_for(600, suspected_for=5)
+    assert await scene.replacer.look() == [ID]
+    failed = await scene.store.get(warm_id(2))
+    assert failed is not None
+    assert (failed.state, failed.error_code) == (S.FAILED, "host_lost")
+    counts = await scene.store.counts(3)
+    assert (counts.pool_ready, counts.agents) == (0, 1), "the call's, which is on its way"
+    assert [view.host for view in await scene.hosts.hosts()] == ["new"]
+    assert await scene.client.smembers(keys.HOSTS) == {"new"}
+
+
 async def test_a_replacement_that_nobody_began_is_queued_again_once(scene: Scene) -> None:
     await scene.in_call()
     await scene.died()

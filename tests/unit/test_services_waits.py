@@ -133,6 +133,32 @@ async def test_before_a_call_has_ended_nobody_can_say(client: Client, store: Red
     assert await Waits(store, TWO, lambda: 0.0).retry_after_s("default") is None
 
 
+async def test_what_was_free_at_the_last_look_is_not_promised_to_one_who_waits_since(
+    client: Client, store: RedisStore
+) -> None:
+    await beat(RedisHosts(client))
+    await store.finish(await call(client, 1, 60), SessionState.ENDED, "the user left")
+    now = 100.0
+    waits = Waits(store, TWO, lambda: now)
+
+    async def told(session: Session) -> float | None:
+        assert session.queue_position is not None
+        return await waits.estimate_s(session.queue_position, session.waiting_place)
+
+    assert await told(await queued(store, 1)) == TYPICAL_SPAWN_S
+    await call(client, 2, 5)  # within a second of that look
+    waiting = [await queued(store, number) for number in (2, 3)]
+    assert [session.waiting_place for session in waiting] == [1, 2]
+    assert [await told(session) for session in waiting] == [None, None]
+    assert await waits.retry_after_s("default") is None
+
+    now += FRESH_S
+    assert await told(waiting[0]) == pytest.approx(30.4, abs=0.1)
+    last = await queued(store, 4)
+    assert await told(last) == pytest.approx(90.4, abs=0.1), "it waits since, too, but nothing was free then"
+    assert await waits.retry_after_s("default") in {30, 31}
+
+
 async def test_calls_that_failed_or_never_began_tell_nothing_of_how_long_one_takes(
     client: Client, store: RedisStore
 ) -> None:

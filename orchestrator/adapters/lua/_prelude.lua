@@ -192,8 +192,15 @@ local function lacks_agent(key)
   return s[1] == 'starting' or ((s[1] == 'assigned' or s[1] == 'active') and not s[2])
 end
 
+-- Where its spawn was the one try of a breaker that is half-open, another one may be.
+local function leave_try(id, kind)
+  local breaker = breaker_key(kind)
+  if redis.call('HGET', breaker, 'tryId') == id then redis.call('HDEL', breaker, 'tryId', 'tryUntil') end
+end
+
 -- Has a user's session wait in the place that it would have had from the beginning.
 local function hold_in_place(key, id)
+  leave_try(id, kind_of(id))
   redis.call('HDEL', key, 'spawnTask')
   redis.call('ZREM', POOL_SPAWNING, id)
   redis.call('SREM', of_kind(POOL_AGENTS, kind_of(id)), id)
@@ -209,6 +216,7 @@ local function finish(id, from, to, reason, code, record_s)
   for _, list in ipairs({POOL_READY, POOL_WARMING, POOL_AGENTS}) do redis.call('SREM', of_kind(list, kind), id) end
   redis.call('ZREM', POOL_SPAWNING, id)
   redis.call('ZREM', POOL_WAITING, id)
+  leave_try(id, kind)
   redis.call('HSET', key, 'endedAt', NOW_TEXT, 'endReason', reason)
   if to == 'failed' then redis.call('HSET', key, 'error', reason, 'errorCode', code) end
   redis.call('EXPIRE', key, record_s)
@@ -239,7 +247,7 @@ local function replace(id, from, reason, code, most, begin_s, record_s, counters
   end
   local agent = agent_of(key)
   redis.call('SREM', host_sessions_key(s[3]), id)
-  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask', 'spawnHost')
+  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask', 'spawnHost', 'passed')
   redis.call('HSET', key, 'replacements', before + 1, 'replacedAt', NOW_TEXT, 'attempts', 0, 'fence', next_fence(),
     'replaced', s[2] and s[2] .. ',' .. agent or agent)
   redis.call('ZADD', POOL_SPAWNING, NOW + begin_s, id)

@@ -3,7 +3,7 @@
 -- KEYS[18] session:<id>  KEYS[19] hosts
 -- ARGV     id, spawn deadline (s), '1' when a try was counted for it, reason, record (s), the host that said it is full
 --          or ''
--- also     host:<id> and host:<id>:sessions of each host, session:<id> of each spawn under way
+-- also     host:<id> and host:<id>:sessions of each host, session:<id> of each spawn under way, breaker:<kind> of its kind
 -- Returns  1 when it is to be queued again (a call's always: where no host takes it, it goes on at one of them), else 0
 local key, hosts = KEYS[OWN + 1], KEYS[OWN + 2]
 local id, deadline_s, counted, reason, record_s, full = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]

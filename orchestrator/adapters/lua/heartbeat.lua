@@ -10,7 +10,7 @@ local last = redis.call('HMGET', key, 'instance', 'leaseUntil', 'heartbeatAt')
 local left_s = (tonumber(last[2] or '') or 0) - NOW
 if left_s > 0 and last[1] and last[1] ~= '' and last[1] ~= instance then return {'0', last[3] or '', tostring(left_s)} end
 
-local known = redis.call('EXISTS', key)
+local known = redis.call('HEXISTS', key, 'host') -- a suspicion may be there
 local lost = redis.call('HDEL', key, 'lostAt')
 redis.call('HDEL', key, 'suspectAt')
 redis.call('HSET', key, 'leaseUntil', string.format('%.6f', NOW + tonumber(lease_s)), 'heartbeatAt', NOW_TEXT, unpack(ARGV, 7))

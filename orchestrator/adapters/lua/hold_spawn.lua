@@ -6,9 +6,7 @@
 -- Returns  1 when it is held back, 0 when it goes on, or nobody needs it any more
 local key = KEYS[OWN + 1]
 local id, to, reason, record_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local breaker = breaker_key(kind_of(id))
 if redis.call('HGET', key, 'status') ~= 'starting' or not redis.call('ZSCORE', POOL_SPAWNING, id) then return 0 end
-if redis.call('HGET', breaker, 'tryId') == id then redis.call('HDEL', breaker, 'tryId', 'tryUntil') end
 if is_warming(id) then
   finish(id, 'starting', to, reason, 'spawn_failed', record_s)
   return 1
