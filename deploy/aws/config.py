@@ -19,8 +19,8 @@ CPU_UNITS = {1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
 
 REQUIRED = ("certificateArn", "secretLiveKit", "secretCallers", "secretProviders", "livekitUrl")
 
-SECRET_ANYWAY = frozenset({"REDIS_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
-"""Secrets whose names do not say so."""
+SECRET_ANYWAY = frozenset({"REDIS_URL"})
+"""A secret whose name does not say so."""
 
 TRACES_PORTS = {"http": 80, "https": 443}
 

@@ -30,13 +30,16 @@ pytestmark = pytest.mark.timeout(180)
 MEMORY_MB = 400
 OPEN_FILES = 256
 PROCESSES = 20
+MY_API_KEY = "key-0123456789abcdef"
 
 
 def hostile_stack(user: str | None) -> Iterator[Stack]:
     settings = {"AGENT": "hostile_agent:make", "PREWARM_POOL_SIZE": "0", "MAX_BOTS": "6", "ACK_TIMEOUT_S": "1.5"}
     settings |= {"AGENT_MEMORY_MB": str(MEMORY_MB), "AGENT_OPEN_FILES": str(OPEN_FILES)}
     settings |= {"AGENT_PROCESSES": str(PROCESSES), "MAX_REPLACEMENTS": "0", "AN_UNKNOWN_SECRET": "x"}
-    settings |= {"AGENT_ENV": "MY_*", "MY_OWN": "wanted"} | ({"AGENT_USER": user} if user else {})
+    settings |= {"AGENT_ENV": "MY_*", "MY_OWN": "wanted", "MY_API_KEY": MY_API_KEY} | (
+        {"AGENT_USER": user} if user else {}
+    )
     before = as_root_with_python_for_all() if user else []
     stack = Stack.create(**settings)
     try:
@@ -186,6 +189,14 @@ async def test_one_cannot_say_whose_it_is(backend: Backend) -> None:
     await backend.end(session.session_id)
     other = await does(backend, 16, "idle")
     assert session.fence < other.fence < 2**53 - 1
+
+
+async def test_a_key_that_it_has_printed_is_told_to_nobody(backend: Backend) -> None:
+    session = await does(backend, 17, "say")
+    await told(backend, session, 1)
+    lines = await backend.container.hosts.logs(backend.stack.host_id, session.session_id, 1000)
+    said = [line["message"] for line in lines if "says" in str(line.get("message"))]
+    assert said == ["a shell says [masked]", "Python says [masked]"]
 
 
 async def test_open_files_are_bounded(backend: Backend) -> None:
