@@ -94,6 +94,8 @@ def main(ctx=None):
             "DRAIN_ON_TERM": "true",
             "DRAIN_TIMEOUT_S": str(MAX_CALL_S),
             "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": str(MAX_CALL_S + HOST_END_S),
+            # What agents are given besides, separated by commas: they send spans, too.
+            "AGENT_ENV": "OTEL_EXPORTER_OTLP_HEADERS",
             "ASSEMBLY_API_KEY": secret.ASSEMBLY_API_KEY,
             "GROQ_API_KEY": secret.GROQ_API_KEY,
             "INWORLD_API_KEY": secret.INWORLD_API_KEY,

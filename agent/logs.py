@@ -1,7 +1,8 @@
 """An agent's log: one JSON object on each line of its own file, also for what is merely printed.
 
 Its fields are those of the other programs' lines (``orchestrator.logs``): timestamp, level, logger, event, program,
-host, session_id, trace_id. No secret that is in the agent's environment, and no token, gets into it.
+host, session_id, trace_id. No secret that the agent's environment names as one, and no token, is in a line made
+here. What a program that the agent starts writes to the same file is masked by the host, when it reads that.
 
 The file, not a pipe, is what standard output and error are: an agent outlives its host daemon, and a pipe would not.
 """
@@ -22,6 +23,9 @@ from typing import TextIO
 from contract.masking import Mask, secrets_in
 
 MAX_LINE_CHARS = 8_000
+LONGEST_SECRET_CHARS = 8_000
+KEPT_CHARS = MAX_LINE_CHARS + LONGEST_SECRET_CHARS
+"""Of a line that is longer the rest is not looked at."""
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -31,7 +35,7 @@ class Lines:
     def __init__(self, session_id: str, environment: Mapping[str, str]) -> None:
         host = environment.get("HOST_ID") or socket.gethostname()
         self._same: dict[str, object] = {"program": "agent", "host": host, "session_id": session_id}
-        self._mask = Mask(secrets_in(environment))
+        self.mask = Mask(secrets_in(environment))
 
     def know(self, trace_id: str | None) -> None:
         """This agent is part of a trace."""
@@ -41,10 +45,15 @@ class Lines:
     def line(self, at: float, level: str, logger: str, event: str, fields: Mapping[str, object]) -> str:
         """One line, without its end. ``at`` is in Unix seconds."""
         when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        content = {"timestamp": when, "level": level, "logger": logger, "event": event[:MAX_LINE_CHARS]} | self._same
+        content = {"timestamp": when, "level": level, "logger": logger, "event": self._told(event)} | self._same
         # A library's own field of such a name is kept beside ours.
         more = {f"{name}_" if name in content else name: value for name, value in fields.items()}
-        return self._mask(json.dumps(content | more, default=str, ensure_ascii=False))
+        return self.mask(json.dumps(content | more, default=str, ensure_ascii=False))
+
+    def _told(self, event: str) -> str:
+        """Masked, and only then cut: a part of a secret is not known as one, and one may be where looking ended."""
+        told = self.mask(event[:KEPT_CHARS])
+        return (told if len(event) < KEPT_CHARS else told[:-LONGEST_SECRET_CHARS])[:MAX_LINE_CHARS]
 
 
 class JsonFormatter(logging.Formatter):
@@ -58,7 +67,7 @@ class JsonFormatter(logging.Formatter):
         """Encode one record."""
         fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)[-MAX_LINE_CHARS:]
+            fields["exception"] = self._lines.mask(self.formatException(record.exc_info))[-MAX_LINE_CHARS:]
         return self._lines.line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
 
 
@@ -72,10 +81,9 @@ class PrintedLines(io.TextIOBase):
         self._rest = ""
 
     def write(self, text: str) -> int:
-        """Write every complete line; keep the rest, up to a bound."""
-        *lines, self._rest = (self._rest + text).split("\n")
-        if len(self._rest) > MAX_LINE_CHARS:
-            lines, self._rest = [*lines, self._rest], ""
+        """Write every complete line; of one that has no end yet, keep as much as is looked at."""
+        *lines, rest = (self._rest + text).split("\n")
+        self._rest = rest[:KEPT_CHARS]
         for line in lines:
             entry = self._lines.line(time.time(), "info", self._name, line, {"stream": self._name})
             self._out.write(entry + "\n")

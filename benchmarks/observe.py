@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import math
 import sys
 import tempfile
 import time
@@ -65,6 +64,7 @@ async def _callers(system: System, user: str, until: float) -> int:
     calls = 0
     while time.monotonic() < until:
         async with calling(system, user) as call:
+            call.post_timeline()
             for sentence in SENTENCES:
                 await call.ask(sentence)
         calls += 1
@@ -97,16 +97,12 @@ def _values(prometheus: Prometheus, expr: str) -> str:
     shown = []
     for each in found[:MOST_SHOWN]:
         labels = ",".join(value for name, value in each["metric"].items() if name not in IN_EVERY_SERIES)
-        shown.append(f"{labels or 'all'} {_short(float(each['value'][1]))}")
+        shown.append(f"{labels or 'all'} {float(each['value'][1]):.4g}")
     more = f" … {len(found)} in all" if len(found) > MOST_SHOWN else ""
     return ", ".join(shown) + more if found else NOTHING
 
 
 IN_EVERY_SERIES = frozenset({"__name__", "instance", "job"})
-
-
-def _short(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

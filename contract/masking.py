@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
 
 SHORTEST = 8
 """What is shorter would be found in words that are none."""
@@ -14,7 +15,7 @@ JWT_FORM = r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
 CREDENTIALS_FORM = r"""(?<=://)[^\s/?#\\"'<>@:]*:[^\s/?#\\"'<>]+(?=@)"""
 """``user:password`` in an address, such as a database's that could not be reached."""
 MASKED = "[masked]"
-SECRET_NAME = re.compile(r"(KEY|KEYS|SECRET|TOKEN|PASSWORD)$")
+SECRET_NAME = re.compile(r"(KEY|KEYS|SECRET|TOKEN|PASSWORD|HEADERS)$")
 
 
 class Mask:
@@ -38,10 +39,17 @@ def masked(text: str) -> str:
 
 
 def secrets_in(environment: Mapping[str, str]) -> list[str]:
-    """The values of the variables whose names say that they are secrets; of a list, each."""
+    """The values of the variables whose names say that they are secrets; of a list or of several lines, each."""
     return [
         part.strip()
         for name, value in environment.items()
         if SECRET_NAME.search(name.upper())
-        for part in {value, *value.split(",")}
+        for part in _parts_of(name.upper(), value)
     ]
+
+
+def _parts_of(name: str, value: str) -> set[str]:
+    parts = {value, *value.split(","), *value.splitlines()}
+    if name.endswith("HEADERS"):  # OpenTelemetry's: name=value,name=value
+        parts |= {unquote(part.partition("=")[2]) for part in parts}
+    return parts

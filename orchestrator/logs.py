@@ -80,10 +80,11 @@ def _add_program(program: str, host: str) -> Callable[[object, str, Event], Even
 
 
 def _masking(settings: Settings) -> Callable[[object, str, str], str]:
-    mask = Mask([*_own_secrets(settings), *secrets_in(os.environ), *passwords_in(settings.redis_url)])
+    mask = Mask(known_secrets(settings))
     return lambda _, __, line: mask(line)
 
 
-def _own_secrets(settings: Settings) -> list[str]:
-    found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    return [*found, *settings.api_keys]
+def known_secrets(settings: Settings) -> list[str]:
+    """Those of the settings and of this process's environment."""
+    own = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    return [*own, *settings.api_keys, *secrets_in(os.environ), *passwords_in(settings.redis_url)]

@@ -23,8 +23,8 @@ CPU_UNITS = {1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
 
 REQUIRED = ("certificateArn", "secretLiveKit", "secretCallers", "secretProviders", "livekitUrl")
 
-SECRET_ANYWAY = frozenset({"REDIS_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
-"""Secrets whose names do not say so."""
+SECRET_ANYWAY = frozenset({"REDIS_URL"})
+"""A secret whose name does not say so."""
 
 KNOWN = frozenset(name.upper() for kind in (Settings, AgentSettings) for name in kind.model_fields)
 """What Greenroom's own programs read."""

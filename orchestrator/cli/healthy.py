@@ -7,7 +7,7 @@ the container for that would end them. Whether starts can be served is ``/health
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ from orchestrator.cli.serve import Program, served
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
+
+SETTLED_S = 5
+"""After so long a program counts as running, while supervisord still waits to see that it stays (``startsecs``)."""
 
 
 def healthy() -> None:
@@ -62,11 +65,16 @@ def _states(socket: Path) -> dict[str, str] | None:
         rpc: Any = ServerProxy("http://127.0.0.1", transport).supervisor
         if rpc.getState()["statename"] != "RUNNING":
             return None
-        return {info["name"]: info["statename"] for info in rpc.getAllProcessInfo()}
+        return {info["name"]: _state(info) for info in rpc.getAllProcessInfo()}
     except (OSError, HTTPException, Error) as error:
         raise CommandError(f"supervisord does not answer: {error}") from None
     finally:
         transport.close()
+
+
+def _state(info: Mapping[str, Any]) -> str:
+    settled = info["statename"] == "STARTING" and info["now"] - info["start"] >= SETTLED_S
+    return "RUNNING" if settled else str(info["statename"])
 
 
 def _host_answers(socket: Path) -> bool:

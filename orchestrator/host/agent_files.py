@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from contract.keys import DEFAULT_KIND
-from contract.masking import masked
+from contract.masking import Mask, masked
 from contract.messages import Pid, SessionId, Ticks
 from contract.procfs import boot_id
 from orchestrator.host.processes import ProcessId
@@ -147,8 +147,11 @@ class AgentFiles:
         (self._agents / f"{session_id}.json").unlink(missing_ok=True)
         return word
 
-    def lines(self, session_id: str, limit: int) -> list[dict[str, Any]]:
-        """The newest lines of an agent's log, oldest first, each as an object."""
+    def lines(self, session_id: str, limit: int, mask: Mask) -> list[dict[str, Any]]:
+        """The newest lines of an agent's log, oldest first, each as an object.
+
+        Masked here: the agent has its own lines masked, and not what a program that it started wrote to the same file.
+        """
         try:
             with self.log_path(session_id).open("rb") as log:
                 start = max(0, log.seek(0, 2) - TAIL_BYTES)
@@ -158,7 +161,7 @@ class AgentFiles:
         except FileNotFoundError:
             return []
         rows = [row for row in rows if row.strip()]
-        return [_structured(row) for row in rows[-limit:]] if limit > 0 else []
+        return [_structured(mask(row)) for row in rows[-limit:]] if limit > 0 else []
 
     def trim(self) -> None:
         """Cut logs that grew too long to their newest half, and drop those of long ago."""

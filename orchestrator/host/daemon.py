@@ -19,6 +19,7 @@ import psutil
 import structlog
 
 from contract.keys import DEFAULT_KIND
+from contract.masking import Mask
 from contract.messages import Assignment
 from contract.prctl import become_subreaper
 from contract.procfs import boot_id
@@ -43,6 +44,7 @@ from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.watch import Bounds, Watch
 from orchestrator.host.zygotes import Zygotes, of_kinds
+from orchestrator.logs import known_secrets
 from orchestrator.records import Heard, HostReply, HostReport
 
 log = structlog.get_logger("greenroom.host")
@@ -280,7 +282,8 @@ class HostDaemon:
                     if agent is not None:
                         await self._agents.end(agent, command["reason"])
                 case "logs":
-                    lines = self._files.lines(command["session"], int(command["limit"]))
+                    mask = Mask([*known_secrets(self._settings), *self._zygotes.secrets])
+                    lines = self._files.lines(command["session"], int(command["limit"]), mask)
                     await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
                 case "look":
                     await self._beat()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from contract.keys import DEFAULT_KIND
+from contract.masking import secrets_in
 from contract.messages import Fork, Forked
 from orchestrator.host.zygote import Successor, Zygote, ZygoteCommand, ZygoteUnavailableError
 
@@ -33,6 +34,8 @@ class Zygotes:
         self._on_exit = on_exit
         self._on_ready = on_ready
         self._commands = dict(commands)
+        self.secrets = _secrets(commands)
+        """All that agents of this daemon were given: those of an earlier rollout may still write them."""
         self._zygotes = {kind: self._made(command) for kind, command in commands.items()}
         self._group: asyncio.TaskGroup | None = None
 
@@ -93,6 +96,7 @@ class Zygotes:
         Raises:
             ZygoteUnavailableError: one could not be loaded. All go on with what they have, and no kind is added.
         """
+        self.secrets |= _secrets(commands)
         loaded = await asyncio.gather(*(self._load(command, timeout_s) for command in commands.values()))
         results = dict(zip(commands, loaded, strict=True))
         failed = {kind: result for kind, result in results.items() if isinstance(result, ZygoteUnavailableError)}
@@ -130,6 +134,10 @@ class Zygotes:
 
 def _words(failed: Mapping[str, ZygoteUnavailableError], *, several: bool) -> str:
     return "; ".join(f"{kind}: {failure}" if several else str(failure) for kind, failure in failed.items())
+
+
+def _secrets(commands: Mapping[str, ZygoteCommand]) -> set[str]:
+    return {secret for command in commands.values() for secret in secrets_in(command.environment)}
 
 
 def of_kinds(zygotes: Zygotes) -> dict[str, str]:

@@ -1,9 +1,8 @@
-"""What the CDK program says is to be on AWS, synthesised as ``cdk`` does it, against the program's own settings."""
+"""What the CDK program says is to be on AWS, synthesised by ``cdk synth``, against the program's own settings."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from orchestrator.settings import SECRETS, Settings
 from tests.deploy.doctor import complaints
 from tests.deploy.routes import is_page, routes
 from tests.deploy.settings_names import OF_COMMANDS, known_variables
+from tests.support.cdk import synth
 from tests.support.fakes import FakeTaskQueue, fake_client
 from tests.support.records import LIMITS, beat
 
@@ -38,7 +38,8 @@ NO_SECRETS = {"JWT_JWKS_URL", "JWT_AUDIENCE", "JWT_ISSUER", "JWT_TENANT_CLAIM", 
 """The orchestrator's own, and yet anybody may read them."""
 OF_THE_AGENT = {"OPENAI_API_KEY"}
 """Read by an agent that is not ours."""
-SHIPPED: dict[str, Any] = json.loads((TOP / "deploy" / "aws" / "cdk.json").read_text())["context"]
+CDK_JSON: dict[str, Any] = json.loads((TOP / "deploy" / "aws" / "cdk.json").read_text())
+SHIPPED: dict[str, Any] = CDK_JSON["context"]
 CONTEXT = SHIPPED | {
     "certificateArn": ACCOUNT.format("acm", "certificate/0f"),
     "secretLiveKit": SECRET["l"],
@@ -96,19 +97,13 @@ class Templates:
 
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    """In a process of its own, which takes its Node along when it ends, with what ``cdk`` tells it."""
+    """With the command of ``cdk.json``, but for this Python, and what an operator would say besides."""
     folder = tmp_path_factory.mktemp("cdk")
-    told = {
-        "CDK_OUTDIR": str(folder / "out"),
-        "CDK_CONTEXT_JSON": json.dumps(CONTEXT),
-        "TMPDIR": str(folder),
-        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(folder / "cache"),
-        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "true",
-    }
-    argv = [sys.executable, "-m", "deploy.aws.app"]
-    done = subprocess.run(argv, cwd=TOP, env=os.environ | told, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr, done.stderr
+    python = "../../.venv/bin/python"
+    assert python in CDK_JSON["app"]
+    ours = {name: value for name, value in CONTEXT.items() if value != SHIPPED.get(name)}
+    said = synth(folder / "out", ours, CDK_JSON["app"].replace(python, sys.executable), folder)
+    assert "Warning" not in said, said
     files = sorted((folder / "out").glob("*.template.json"))
     return Templates(files, {path.name.split(".")[0]: json.loads(path.read_text()) for path in files})
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from contract.keys import DEFAULT_KIND
+from orchestrator.agent_environment import agent_environment
 from orchestrator.cli.deploy_platforms import KUBERNETES_DEFAULTS, Platform
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.provision import HOST_END_S
@@ -155,6 +156,14 @@ def test_agents_keys_of_their_own_reach_hosts_and_set_nothing_of_ours(built: Man
         assert others == ([keys] if labels(workload)[NAME] == "greenroom-host" else [])
 
 
+def test_agents_are_given_the_key_that_a_collector_wants(built: Manifests, read: Read) -> None:
+    """They send their spans themselves, and are given none but the variables that are named."""
+    for workload in built.hosts:
+        (container,) = pod(workload)["containers"]
+        given = agent_environment(read(workload, container).agent_env)
+        assert given["OTEL_EXPORTER_OTLP_HEADERS"] == "x" * 32
+
+
 def test_kubernetes_sets_no_variable_of_its_own(built: Manifests) -> None:
     """Each Service would be a variable: REDIS_PORT is a setting, and one of them could be called redis."""
     assert all(pod(workload)["enableServiceLinks"] is False for workload in built.workloads)
@@ -276,3 +285,28 @@ def test_every_program_has_the_file_of_kinds() -> None:
     built = manifests("production")
     for workload, container in built.of_ours():
         assert built.settings(container)["AGENTS_FILE"] in built.mounted(workload, container)
+
+
+# --- the page -------------------------------------------------------------------------------------------
+
+PAGE = (TOP / "docs" / "deploy" / "kubernetes.md").read_text()
+
+
+def named_in(text: str) -> set[str]:
+    """The objects that its commands name, as TYPE/NAME."""
+    found = re.findall(r"\b(deploy|deployment|statefulset)/(greenroom-[a-z-]+)", text)
+    return {f"{'deployment' if kind == 'deploy' else kind}/{name}" for kind, name in found}
+
+
+def workloads_of(overlay: str) -> set[str]:
+    return {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in manifests(overlay).workloads}
+
+
+def test_commands_name_what_an_overlay_has() -> None:
+    assert named_in(PAGE) <= workloads_of("small") | workloads_of("production")
+    assert not re.search(r"\bkustomize (build|edit)\b", PAGE), "kubectl has no such command"
+
+
+def test_a_rollback_is_one_of_all_that_runs_in_production() -> None:
+    (commands,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "rollout undo" in block]
+    assert named_in(commands) == workloads_of("production")

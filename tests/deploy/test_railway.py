@@ -15,6 +15,7 @@ import pytest
 from railway_sdk import create_railway_context
 
 from agent.settings import AgentSettings
+from orchestrator.agent_environment import agent_environment
 from orchestrator.cli.deploy_platforms import RAILWAY_DEFAULTS, RAILWAY_SETS, Platform
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
@@ -123,6 +124,14 @@ def test_every_program_is_told_where_traces_go(name: str, services: Mapping[str,
     variables = services[name]["variables"]
     for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"):
         assert variables[variable]["type"] == "sharedReference"
+
+
+def test_agents_are_given_the_key_that_a_collector_wants(
+    services: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They send their spans themselves, and are given none but the variables that are named."""
+    settings = settings_of(services["host"], monkeypatch)
+    assert agent_environment(settings.agent_env)["OTEL_EXPORTER_OTLP_HEADERS"] == "x" * 32
 
 
 def test_every_shared_variable_is_on_the_page(services: Mapping[str, Any]) -> None:

@@ -99,6 +99,7 @@ def session_id(system: System, prometheus: Prometheus) -> str:
 
 async def _call(system: System, user: str) -> str:
     async with calling(system, user) as call:
+        call.post_timeline()
         said, answer = await call.ask(SAID)
         assert (said, answer[:5]) == (SAID, "It is")
     await asyncio.to_thread(system.wait_status, call.session_id, "ended")

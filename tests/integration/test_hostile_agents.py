@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(180)
 MEMORY_MB = 400
 OPEN_FILES = 256
 PROCESSES = 20
+MY_API_KEY = "key-0123456789abcdef"
 
 
 def hostile_stack(user: str | None) -> Iterator[Stack]:
@@ -38,7 +39,9 @@ def hostile_stack(user: str | None) -> Iterator[Stack]:
     settings |= {"AGENT_PROCESSES": str(PROCESSES), "MAX_REPLACEMENTS": "0", "AN_UNKNOWN_SECRET": "x"}
     # The host's lease is long: a start is not to find the pool closed because agents keep the machine busy.
     settings |= {"HOST_LEASE_S": "20", "HOST_LOST_S": "20"}
-    settings |= {"AGENT_ENV": "MY_*", "MY_OWN": "wanted"} | ({"AGENT_USER": user} if user else {})
+    settings |= {"AGENT_ENV": "MY_*", "MY_OWN": "wanted", "MY_API_KEY": MY_API_KEY} | (
+        {"AGENT_USER": user} if user else {}
+    )
     before = as_root_with_python_for_all() if user else []
     stack = Stack.create(**settings)
     try:
@@ -188,6 +191,14 @@ async def test_one_cannot_say_whose_it_is(backend: Backend) -> None:
     await backend.end(session.session_id)
     other = await does(backend, 16, "idle")
     assert session.fence < other.fence < 2**53 - 1
+
+
+async def test_a_key_that_it_has_printed_is_told_to_nobody(backend: Backend) -> None:
+    session = await does(backend, 17, "say")
+    await told(backend, session, 1)
+    lines = await backend.container.hosts.logs(backend.stack.host_id, session.session_id, 1000)
+    said = [line["message"] for line in lines if "says" in str(line.get("message"))]
+    assert said == ["a shell says [masked]", "Python says [masked]"]
 
 
 async def test_open_files_are_bounded(backend: Backend) -> None:

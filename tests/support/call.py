@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 from orchestrator.adapters.livekit_client import Caller
 from orchestrator.adapters.speech import spoken
@@ -22,6 +23,20 @@ class Call:
     system: System
     session_id: str
     caller: Caller
+    clicked_at: float = 0.0
+    answered_at: float = 0.0
+    """When its start was asked for and answered, by the monotonic clock."""
+
+    def post_timeline(self) -> None:
+        """Tell what a user's page tells: from the click to the first sound, once that was heard."""
+        moments = {
+            "answer": self.answered_at,
+            "connected": self.caller.joined_at,
+            "firstSound": self.caller.first_sound_at,
+        }
+        marks = {"click": 0.0} | {name: (at - self.clicked_at) * 1000 for name, at in moments.items() if at is not None}
+        with self.system.client() as client:
+            client.post(f"/api/session/{self.session_id}/timeline", json={"marks": marks}).raise_for_status()
 
     @property
     def agent_pid(self) -> int:
@@ -66,12 +81,15 @@ class Call:
 @asynccontextmanager
 async def calling(system: System, user: str = "ann", **body: str) -> AsyncIterator[Call]:
     """Start a session, join, hear the greeting; the session is ended afterwards."""
+    clicked_at = monotonic()
     started = system.start_session(user, userName=user.title(), **body)
+    answered_at = monotonic()
     session_id = started["sessionId"]
     try:
         if "join" not in started:
             system.wait_status(session_id, "ready")
         async with joined(system, session_id, user) as call:
+            call.clicked_at, call.answered_at = clicked_at, answered_at
             await call.caller.answer_to(0.0, ANSWER_S)
             await call.caller.quiet(ANSWER_S)
             yield call

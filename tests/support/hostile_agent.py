@@ -185,6 +185,12 @@ def usurp(assignment: Any) -> None:
         time.sleep(600)
 
 
+def say_key() -> None:
+    os.system('echo "a shell says $MY_API_KEY"')  # past this process's own streams
+    print(f"Python says {os.environ['MY_API_KEY']}")
+    tell(said=True)
+
+
 def open_files() -> None:
     kept = []
     with contextlib.suppress(OSError):
@@ -204,7 +210,7 @@ def busy() -> None:
 
 
 DEEDS = {
-    "look": look, "ask": ask_host, "files": open_files, "busy": busy, "leave": leave_behind,
+    "look": look, "ask": ask_host, "files": open_files, "busy": busy, "leave": leave_behind, "say": say_key,
     "hog": hog, "share": share, "breed": breed, "bomb": bomb, "scatter": scatter,
 }  # fmt: skip
 LIES = {"flood": flood, "usurp": usurp}

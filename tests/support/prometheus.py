@@ -47,11 +47,10 @@ class Prometheus:
             self.program.stop()
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The instant vector of a query."""
+        """The instant vector of a query, without what is not a number: that is no data."""
         answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expr}, timeout=20, trust_env=False).json()
         assert answer["status"] == "success", answer
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        return [each for each in answer["data"]["result"] if each["value"][1] != "NaN"]
 
     def value(self, expr: str) -> float | None:
         """The first value of a query; None when it finds nothing."""

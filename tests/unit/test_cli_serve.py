@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from configparser import RawConfigParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +104,37 @@ def test_an_api_that_does_not_answer_is_not_well(tmp_path: Path) -> None:
 def test_a_supervisord_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="supervisord does not answer"):
         list(healthy.problems(settings(greenroom_home=tmp_path), ["worker", "host"], supervised=True))
+
+
+SEEN_TO_FAIL_S = 13
+"""What a worker that fails at its start took for that, on two processors at a load of 12."""
+
+
+@pytest.mark.parametrize("program", ["host", "worker", "beat", "api"])
+def test_a_program_that_fails_slowly_is_given_up_too(program: str) -> None:
+    """Once it counts as running, its next failure is the first one again."""
+    parser = RawConfigParser(inline_comment_prefixes=(";",))
+    parser.read_string(CONFIG)
+    assert parser.getint(f"program:{program}", "startsecs") > SEEN_TO_FAIL_S
+
+
+@pytest.mark.parametrize(
+    ("state", "for_s", "wrong"),
+    [
+        ("RUNNING", 60, []),
+        ("STARTING", 6, []),
+        ("STARTING", 2, ["worker is starting"]),
+        ("BACKOFF", 60, ["worker is backoff"]),
+        ("FATAL", 60, ["worker is fatal"]),
+    ],
+)
+def test_a_program_is_well_before_supervisord_counts_it_as_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, for_s: int, wrong: list[str]
+) -> None:
+    info = {"name": "worker", "statename": state, "start": 1000, "now": 1000 + for_s}
+    rpc = SimpleNamespace(getState=lambda: {"statename": "RUNNING"}, getAllProcessInfo=lambda: [info])
+    monkeypatch.setattr(healthy, "ServerProxy", lambda *_: SimpleNamespace(supervisor=rpc))
+    assert list(healthy.problems(settings(greenroom_home=tmp_path), ["worker"], supervised=True)) == wrong
 
 
 def test_what_was_begun_is_known_from_its_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.masking import MASKED, Mask
 from contract.procfs import boot_id
 from orchestrator.host import agent_files
 from orchestrator.host.agent_files import AgentFiles, Identity, LastWord
@@ -133,7 +134,7 @@ def test_a_spoilt_last_word_is_none(files: AgentFiles, content: str) -> None:
 
 def test_lines_are_structured_where_they_are_and_marked_where_not(files: AgentFiles) -> None:
     files.log_path(warm_id(1)).write_bytes(b'{"at": 1, "message": "joined"}\n\nC library: oops\n[1]\n\xff\n')
-    assert files.lines(warm_id(1), 50) == [
+    assert files.lines(warm_id(1), 50, Mask()) == [
         {"at": 1, "message": "joined"},
         {"stream": "native", "message": "C library: oops"},
         {"stream": "native", "message": "[1]"},
@@ -143,20 +144,20 @@ def test_lines_are_structured_where_they_are_and_marked_where_not(files: AgentFi
 
 def test_the_newest_lines_come_oldest_first(files: AgentFiles) -> None:
     files.log_path(warm_id(1)).write_text("".join(f'{{"n": {n}}}\n' for n in range(100)))
-    assert files.lines(warm_id(1), 3) == [{"n": 97}, {"n": 98}, {"n": 99}]
-    assert files.lines(warm_id(2), 3) == [], "a session without a log"
+    assert files.lines(warm_id(1), 3, Mask()) == [{"n": 97}, {"n": 98}, {"n": 99}]
+    assert files.lines(warm_id(2), 3, Mask()) == [], "a session without a log"
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_no_lines_are_asked_for(files: AgentFiles, limit: int) -> None:
     files.log_path(warm_id(1)).write_text('{"n": 1}\n{"n": 2}\n')
-    assert files.lines(warm_id(1), limit) == []
+    assert files.lines(warm_id(1), limit, Mask()) == []
 
 
 def test_a_huge_log_is_read_from_its_end(files: AgentFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_files, "TAIL_BYTES", 100)
     files.log_path(warm_id(1)).write_text("".join(f'{{"n": {n}}}\n' for n in range(1000)))
-    lines = files.lines(warm_id(1), 1000)
+    lines = files.lines(warm_id(1), 1000, Mask())
     assert lines[-1] == {"n": 999}
     assert len(lines) < 15
 
@@ -172,7 +173,7 @@ def test_a_long_log_is_cut_to_its_newest_half_and_written_on(files: AgentFiles) 
     os.write(fd, b'{"n": "after"}\n')
     os.close(fd)
 
-    lines = files.lines(warm_id(1), 10_000)
+    lines = files.lines(warm_id(1), 10_000, Mask())
     assert [line["n"] for line in lines] == [*range(lines[0]["n"], 2000), "after"]
     assert lines[0]["n"] > 1000
 
@@ -200,7 +201,7 @@ def test_logs_are_bounded_in_number_and_age(files: AgentFiles, monkeypatch: pyte
 def test_a_text_with_an_unusual_line_end_is_one_line(files: AgentFiles) -> None:
     line = {"message": "one\u2028and\x85the same\x0cline"}
     files.log_path(warm_id(1)).write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert files.lines(warm_id(1), 5) == [line]
+    assert files.lines(warm_id(1), 5, Mask()) == [line]
 
 
 @pytest.mark.parametrize(
@@ -239,13 +240,13 @@ def test_any_last_word_note_and_log_can_be_looked_at(content: bytes) -> None:
         files.log_path(warm_id(1)).write_bytes(content)
         files.remembered()
         files.forget(warm_id(1))
-        json.dumps(files.lines(warm_id(1), 50), allow_nan=False).encode()
+        json.dumps(files.lines(warm_id(1), 50, Mask()), allow_nan=False).encode()
 
 
 @pytest.mark.parametrize("row", ["[" * 50_000, '{"a": NaN}', '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}", "[1]"])
 def test_a_line_that_no_answer_can_hold_is_told_as_text(files: AgentFiles, row: str) -> None:
     files.log_path(warm_id(1)).write_text(f'{{"message": "first"}}\n{row}\n')
-    assert files.lines(warm_id(1), 5) == [{"message": "first"}, {"stream": "native", "message": row[:8000]}]
+    assert files.lines(warm_id(1), 5, Mask()) == [{"message": "first"}, {"stream": "native", "message": row[:8000]}]
 
 
 def test_an_agents_line_is_told_as_the_api_has_it(files: AgentFiles) -> None:
@@ -255,7 +256,20 @@ def test_an_agents_line_is_told_as_the_api_has_it(files: AgentFiles) -> None:
     }  # fmt: skip
     printed = {**line, "event": "hello", "stream": "stdout", "logger": "stdout"}
     files.log_path(warm_id(1)).write_text(f"{json.dumps(line)}\n{json.dumps(printed)}\n")
-    assert files.lines(warm_id(1), 5) == [
+    assert files.lines(warm_id(1), 5, Mask()) == [
         {"at": 1767323045.678, "message": "joined", "level": "info", "logger": "greenroom.agent", "room": "r"},
         {"at": 1767323045.678, "message": "hello", "stream": "stdout"},
     ]
+
+
+KEY = "gsk_0123456789abcdef"
+
+
+def test_what_a_program_of_the_agents_printed_is_masked(files: AgentFiles) -> None:
+    """It wrote to the file itself: the agent's own mask has not seen it."""
+    split = "x" * 7990 + KEY
+    files.log_path(warm_id(1)).write_text(f"{KEY}\n{json.dumps({'message': KEY, 'n': [KEY]})}\n{split}\n")
+    printed, structured, long = files.lines(warm_id(1), 5, Mask([KEY]))
+    assert printed == {"stream": "native", "message": MASKED}
+    assert structured == {"message": MASKED, "n": [MASKED]}
+    assert long["message"] == "x" * 7990 + MASKED

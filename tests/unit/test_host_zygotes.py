@@ -121,6 +121,17 @@ async def test_a_rollout_takes_up_a_kind_that_is_new_and_one_that_was_mended(com
         assert f"sales:{zygotes.generations['sales']}" in of_kinds(zygotes)["generations"]
 
 
+async def test_secrets_of_an_earlier_rollout_are_still_known(commands) -> None:
+    def with_key(key: str) -> dict[str, ZygoteCommand]:
+        made = commands(default="a:x7")
+        return {kind: replace(each, environment={**each.environment, "MY_API_KEY": key}) for kind, each in made.items()}
+
+    async with running(with_key("key-of-before")) as zygotes:
+        await status(zygotes, "default", "ready")
+        await zygotes.renew(with_key("key-of-now"), PATIENCE_S)
+        assert {"key-of-before", "key-of-now"} <= zygotes.secrets
+
+
 async def test_one_that_cannot_be_loaded_any_more_stops_a_rollout_for_all(commands) -> None:
     async with running(commands(default="a:x7", support="b:x8")) as zygotes:
         for kind in zygotes.kinds:

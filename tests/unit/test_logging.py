@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
 
 import pytest
 
-from agent.logs import JsonFormatter, Lines, PrintedLines
+from agent.logs import KEPT_CHARS, JsonFormatter, Lines, PrintedLines
 
 PROGRAM = """
 import logging, sys
@@ -97,3 +98,48 @@ def test_an_agents_lines_have_them_too() -> None:
     assert {name: printed[name] for name in ("event", "stream", "level", "program")} == {
         "event": "hello", "stream": "stdout", "level": "info", "program": "agent",
     }  # fmt: skip
+
+
+KEY = "groq-key-gggggggg"
+
+
+def printed(*pieces: str) -> str:
+    """What is told of what was printed so, piece by piece."""
+    out = io.StringIO()
+    stream = PrintedLines("stdout", out, Lines("session_1", {"GROQ_API_KEY": KEY}))
+    for piece in pieces:
+        stream.write(piece)
+    return "".join(json.loads(line)["event"] + "\n" for line in out.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("before", [7985, 7999, 8001, 15_985, 15_999])
+@pytest.mark.parametrize("cut", [0, 9])
+def test_no_part_of_a_key_is_told_where_a_line_is_cut(before: int, cut: int) -> None:
+    line = "x" * before + KEY + "y" * 9_000
+    told = printed(line[: before + cut], line[before + cut :], "\nnext\n")
+    first, second = told.splitlines()
+    assert re.fullmatch(r"x+(\[masked\]|\[mas?k?e?d?)?y*", first)
+    assert second == "next"
+    assert 7_900 < len(first) <= 8_000
+
+
+@pytest.mark.parametrize("cut", range(1, len(KEY), 5))
+def test_no_part_of_a_key_is_told_where_keys_fill_a_line(cut: int) -> None:
+    """Masked, they are shorter than what was looked at: its end must not be told."""
+    told = printed(f"{KEY} " * 2_000 + KEY[:cut], KEY[cut:] + "\n")
+    assert "gro" not in told
+    assert "ggg" not in told
+
+
+def test_of_an_exception_too() -> None:
+    error = ValueError(KEY + "x" * 7_990)
+    record = logging.getLogger("l").makeRecord("l", logging.ERROR, "f", 1, "e", (), (ValueError, error, None))
+    line = json.loads(JsonFormatter(Lines("session_1", {"GROQ_API_KEY": KEY})).format(record))
+    assert "g" * 8 not in line["exception"]
+
+
+def test_a_line_without_an_end_is_kept_up_to_a_bound() -> None:
+    stream = PrintedLines("stdout", io.StringIO(), Lines("session_1", {}))
+    for _ in range(100):
+        stream.write("x" * 10_000)
+    assert len(stream._rest) == KEPT_CHARS

@@ -51,5 +51,16 @@ def test_variables_whose_names_say_so_are_secrets(name: str) -> None:
     assert set(secrets_in({name: "one-value,another", "PATH": "/bin"})) == {"one-value,another", "one-value", "another"}
 
 
+def test_a_key_among_headers_is_one() -> None:
+    mask = Mask(secrets_in({"OTEL_EXPORTER_OTLP_HEADERS": "x-team=one-two-three,authorization=Bearer%20four-five-six"}))
+    assert mask("sent one-two-three, Bearer four-five-six") == f"sent {MASKED}, {MASKED}"
+    assert mask("authorization") == "authorization"
+
+
+def test_each_line_of_a_key_is_one() -> None:
+    pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n-----END KEY-----\n"
+    assert Mask(secrets_in({"PRIVATE_KEY": pem}))("read MIIEvQIBADANBgkq") == f"read {MASKED}"
+
+
 def test_without_secrets_tokens_are_still_taken_out() -> None:
     assert Mask()(TOKEN) == MASKED
