@@ -161,7 +161,7 @@ SESSION_FIELDS = {
     "spawnTask": "the task that is at these tries",
     "spawnHost": "the host of the last try",
     "kind": "the kind of its agent; absent for default",
-    "passed": "how often a host left its spawn to another one that had fewer agents",
+    "passed": "how often a host left its spawn to another one, for the agent that it has or lacks",
     "replacements": "agents that died in this call and were replaced; absent for none",
     "replaced": "those agents, each as host, boot, PID and ticks, separated by commas",
     "replacedAt": "the last replacement was begun at",

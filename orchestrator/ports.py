@@ -100,7 +100,8 @@ class SessionStore(Protocol):
             HostDrainingError: the host drains, or does not serve this kind; nothing was counted. Where all drain, a
                 call goes on there.
             HostFullError: it has as many agents as it can have; nothing was counted. A call goes on there.
-            FewerElsewhereError: it is for the pool, and another host has fewer agents; nothing was counted.
+            PassedOnError: another host is to start it, as this one was not heard of late, or as it is for the pool, and
+                the other has fewer agents; nothing was counted. So often, and it is begun here after all.
             AgentsUnavailableError: spawns keep failing, and this one is not begun; a call's is.
         """
 

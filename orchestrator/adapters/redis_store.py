@@ -32,10 +32,10 @@ from orchestrator.adapters.redis_records import (
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
     AtCapacityError,
-    FewerElsewhereError,
     HostDrainingError,
     HostFullError,
     InvalidRequestError,
+    PassedOnError,
     SessionNotFoundError,
 )
 from orchestrator.domain.pool import YIELD_S, AgedPool, Aging, PoolSnapshot
@@ -65,7 +65,7 @@ TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
 DRAINS, FULL, NOT_NOW = -1, -2, -3
-"""What ``begin_spawn.lua`` says instead of a number of tries; below them, another host has fewer agents."""
+"""What ``begin_spawn.lua`` says instead of a number of tries; below them, another host is to start it."""
 
 
 class RedisStore:
@@ -186,7 +186,7 @@ class RedisStore:
         if attempt == NOT_NOW:
             raise AgentsUnavailableError
         if attempt < NOT_NOW:
-            raise FewerElsewhereError(passed=NOT_NOW - attempt)
+            raise PassedOnError(passed=NOT_NOW - attempt)
         return attempt
 
     async def hold_spawn(self, session_id: str, reason: str, *, failed: bool) -> bool:

@@ -146,10 +146,10 @@ class HostFullError(GreenroomError):
     code, status = "host_full", 503
 
 
-class FewerElsewhereError(GreenroomError):
-    """Another host has fewer agents: it is to start this one."""
+class PassedOnError(GreenroomError):
+    """Another host is to start this one: it has fewer agents, or this host was not heard of late."""
 
-    code, status = "fewer_elsewhere", 503
+    code, status = "passed_on", 503
 
     def __init__(self, detail: str | None = None, *, passed: int = 1) -> None:
         super().__init__(detail)

@@ -16,10 +16,10 @@ from contract.states import SessionState
 from orchestrator.domain.backoff import Backoff
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
-    FewerElsewhereError,
     GreenroomError,
     HostDrainingError,
     HostFullError,
+    PassedOnError,
     RoomsUnavailableError,
 )
 from orchestrator.domain.session import IN_CALL, is_final
@@ -114,7 +114,7 @@ class SpawnAgent:
                 await self._leave_nothing(session_id)
         except (HostDrainingError, HostFullError):
             await self._give_back(session_id, counted=False)
-        except FewerElsewhereError as error:
+        except PassedOnError as error:
             pause_s = min(PASS_PAUSE_S * 2 ** (error.passed - 1), LONGEST_PASS_PAUSE_S)
             await self._give_back(session_id, counted=False, pause_s=pause_s)
         except AgentsUnavailableError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -42,10 +43,12 @@ async def backend(stack: Stack) -> AsyncIterator[Backend]:
 
 
 class Frozen:
-    """Every process of one machine, stopped as by a frozen kernel."""
+    """Every process of one machine, stopped as by a frozen kernel; or all but its worker's."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.processes = stack.processes()
+    def __init__(self, stack: Stack, *, worker: bool = True) -> None:
+        own = psutil.Process(stack.worker.pid)
+        spared = set() if worker else {own, *own.children(recursive=True)}
+        self.processes = [process for process in stack.processes() if process not in spared]
         for process in self.processes:
             pause(process.pid)
 
@@ -93,6 +96,27 @@ async def test_its_calls_go_on_elsewhere_and_it_ends_what_is_not_its_own_any_mor
     await backend.end(call.session_id)
 
 
+async def test_the_worker_beside_a_frozen_host_leaves_its_calls_to_others(
+    stack: Stack, other: Stack, backend: Backend
+) -> None:
+    async with calling(backend) as call:
+        before = await call.session()
+        assert before.host == HOST_ID
+        other.start_worker()
+        other.start_host()
+        other.start_beat()
+
+        frozen = Frozen(stack, worker=False)
+        try:
+            await call.hears(RESUMED_LINE)
+            after = await another_agent(backend, before)
+            assert (after.host, after.attempts) == (OTHER, 1), "none was lost to the host that does not answer"
+        finally:
+            frozen.thaw()
+        await _serves(backend, stack)
+    await backend.end(call.session_id)
+
+
 async def test_an_agent_that_stood_still_for_too_long_dies_before_it_runs_again(stack: Stack, backend: Backend) -> None:
     async with calling(backend) as call, watching(backend, call.session_id) as watch:
         before = await call.session()
@@ -127,8 +151,9 @@ async def _serves(backend: Backend, stack: Stack) -> None:
         return views[HOST_ID].alive and "lostAt" not in views[HOST_ID].fields
 
     await eventually(alive, what="it is heard again")
-    fresh = await backend.spawn("prewarm_0123456789abcdef")
+    session_id = f"prewarm_{secrets.token_hex(16)}"
+    fresh = await backend.spawn(session_id)
     assert fresh.ok
-    session = await backend.session("prewarm_0123456789abcdef", S.READY, S.ENDED)
+    session = await backend.session(session_id, S.READY, S.ENDED)
     assert session.host == HOST_ID
     await backend.end(session.session_id)

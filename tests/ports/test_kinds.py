@@ -19,9 +19,9 @@ from orchestrator.domain import pool
 from orchestrator.domain.breaker import BreakerPolicy
 from orchestrator.domain.errors import (
     AgentsUnavailableError,
-    FewerElsewhereError,
     HostDrainingError,
     InvalidRequestError,
+    PassedOnError,
 )
 from orchestrator.domain.rollout import PoolProgress
 from orchestrator.records import AgentRecord, Claimed, Limits, NoneReady, Queued, ReplaceRule, Search, StartRequest
@@ -299,7 +299,7 @@ async def test_a_pools_spawn_goes_to_the_emptier_of_the_hosts_that_serve_it(
     assert await store.begin_spawn(warm_id(4), 20, "b") == 1, "c cannot fork one"
     await serves(hosts, "default,support", "c")
     assert await store.reserve_warm(warm_id(5), 9, LIMITS, SUPPORT)
-    with pytest.raises(FewerElsewhereError):
+    with pytest.raises(PassedOnError):
         await store.begin_spawn(warm_id(5), 20, "a")
 
 

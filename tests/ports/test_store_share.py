@@ -1,4 +1,4 @@
-"""Which host starts an agent for the pool: one that has no more agents than the others."""
+"""Which host starts an agent: one that is heard, and for the pool one that has no more agents than the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contract import keys
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.errors import FewerElsewhereError
+from orchestrator.domain.errors import PassedOnError
+from orchestrator.records import ReplaceRule
 from tests.support.records import (
     LIMITS,
     agent_record,
@@ -43,7 +44,7 @@ async def starts(store: RedisStore, session_id: str, host: str) -> bool:
     """Whether this host is to start it; what it is not to start it gives back."""
     try:
         return await store.begin_spawn(session_id, 20, host, task=f"of {host}") == 1
-    except FewerElsewhereError:
+    except PassedOnError:
         assert await store.give_back(session_id, 20, counted=False)
         return False
 
@@ -103,3 +104,100 @@ async def test_what_the_other_does_not_take_is_started_after_all(store: RedisSto
 async def test_a_user_does_not_wait_for_it(store: RedisStore) -> None:
     await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
     assert await store.begin_spawn(cold_id(1), 20, FULL) == 1
+
+
+# --- a host that is not heard: frozen, cut off or restarting, while its worker lives --------------------
+
+
+async def replaced(store: RedisStore, client: Client) -> str:
+    """A call on FULL, which is lost."""
+    await client.hset(keys.host(FULL), mapping={"leaseUntil": "1.0", "heartbeatAt": "1.0"})
+    assert (await store.lose_host(FULL, "1.0", ReplaceRule(2))).replaced == [warm_id(100)]
+    return warm_id(100)
+
+
+async def for_a_user(store: RedisStore) -> str:
+    await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    return cold_id(1)
+
+
+@pytest.mark.parametrize("whose", ["a lost call's", "a user's", "the pool's"])
+async def test_it_starts_nothing_that_another_one_can_start(
+    store: RedisStore, hosts: RedisHosts, client: Client, whose: str
+) -> None:
+    await store.claim(start_request(), "r")
+    match whose:
+        case "a lost call's":
+            session_id = await replaced(store, client)
+        case "a user's":
+            session_id = await for_a_user(store)
+        case _:
+            session_id = await reserved(store, 1)
+    await hosts.sign_off(FULL)
+    assert not await starts(store, session_id, FULL)
+    assert await starts(store, session_id, EMPTY)
+    session = await store.get(session_id)
+    assert session is not None
+    assert session.attempts == 1, "it cost no try"
+
+
+@pytest.mark.parametrize("other", ["unheard of", "silent", "drains", "its zygote is broken", "of another kind", "full"])
+async def test_where_no_other_can_start_it_a_user_waits_for_it(
+    store: RedisStore, hosts: RedisHosts, client: Client, other: str
+) -> None:
+    session_id = await for_a_user(store)
+    match other:
+        case "unheard of":
+            await client.delete(keys.host(EMPTY))
+            await client.srem(keys.HOSTS, EMPTY)
+        case "silent":
+            await hosts.sign_off(EMPTY)
+        case "drains":
+            await hosts.drain(EMPTY)
+        case "its zygote is broken":
+            await beat(hosts, EMPTY, zygote="failed: no such module")
+        case "of another kind":
+            await beat(hosts, EMPTY, kinds="sales")
+        case _:
+            await beat(hosts, EMPTY, capacity=0)
+    await hosts.sign_off(FULL)
+    assert await starts(store, session_id, FULL)
+
+
+async def test_a_lost_call_goes_to_a_full_host_too(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
+    await store.claim(start_request(), "r")
+    await beat(hosts, EMPTY, capacity=0)
+    session_id = await replaced(store, client)
+    assert not await starts(store, session_id, FULL)
+    assert await starts(store, session_id, EMPTY)
+
+
+async def test_a_second_try_is_passed_on_as_well(store: RedisStore, hosts: RedisHosts) -> None:
+    """The first one may have begun before anybody could know."""
+    session_id = await for_a_user(store)
+    assert await starts(store, session_id, FULL)
+    await hosts.sign_off(FULL)
+    assert not await starts(store, session_id, FULL)
+    assert await store.begin_spawn(session_id, 20, EMPTY) == 2
+
+
+async def test_what_nobody_takes_from_it_is_begun_there_after_all(store: RedisStore, hosts: RedisHosts) -> None:
+    """The other host's worker may be away, and this host may come back."""
+    session_id = await for_a_user(store)
+    await hosts.sign_off(FULL)
+    passed = 0
+    while not await starts(store, session_id, FULL):
+        passed += 1
+    assert passed == 20
+
+
+async def test_each_replacement_is_passed_on_anew(store: RedisStore, hosts: RedisHosts, client: Client) -> None:
+    await store.claim(start_request(), "r")
+    session_id = await replaced(store, client)
+    assert not await starts(store, session_id, FULL)
+    assert await client.hget(keys.session(session_id), "passed") == "1"
+    await starts(store, session_id, EMPTY)
+    await comes(store, session_id, EMPTY)
+    await beat(hosts, FULL)
+    await store.replace(session_id, identity(EMPTY, pid=int(session_id[-4:], 16)), "x", "agent_died", ReplaceRule(2))
+    assert await client.hget(keys.session(session_id), "passed") is None

@@ -247,7 +247,7 @@ local function replace(id, from, reason, code, most, begin_s, record_s, counters
   end
   local agent = agent_of(key)
   redis.call('SREM', host_sessions_key(s[3]), id)
-  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask', 'spawnHost')
+  redis.call('HDEL', key, 'host', 'bootId', 'agentPid', 'agentTicks', 'spawnTask', 'spawnHost', 'passed')
   redis.call('HSET', key, 'replacements', before + 1, 'replacedAt', NOW_TEXT, 'attempts', 0, 'fence', next_fence(),
     'replaced', s[2] and s[2] .. ',' .. agent or agent)
   redis.call('ZADD', POOL_SPAWNING, NOW + begin_s, id)

@@ -5,12 +5,15 @@
 -- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
 --          place), or another task is at it: queued twice, it might be spawned on two hosts at once; -1 when that host
 --          drains (but a call goes on there, where no other host could take it) or serves no agents of this kind; -2 when it
---          is full, -3 when the breaker does
---          not let it begin (a call's is begun in spite of both); -4 when it is for the pool, and another host has fewer
---          agents (-5 when it was passed on before, -6 when twice …)
+--          is full, -3 when the breaker does not let it begin (a call's is begun in spite of both); -4 when another host is to
+--          start it: this one is silent, or it is for the pool, and another has fewer agents (-5 when it was passed on before,
+--          -6 when twice …)
 local key, id, deadline_s, host, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FAILED_S = 30
+-- So often a silent host leaves a spawn to the others: some 10 s, with the pauses that its worker makes.
+local SILENT_PASSES = 20
 local kind = kind_of(id)
+local is_starting = redis.call('HGET', key, 'status') == 'starting'
 
 -- How many agents a host has, those that it is starting now included.
 local function load_of(name)
@@ -21,16 +24,36 @@ local function load_of(name)
   return count
 end
 
--- Whether a spawn would go well there: else the host that has none because none starts there would be given all of them.
-local function is_fit(name)
-  local h = redis.call('HMGET', host_key(name), 'zygote', 'spawnFailedAt', 'ready_kinds')
-  local can_fork = h[1] == 'ready' and has(kinds_of(name), kind) or has(h[3] or '', kind)
-  return lease_is_fresh(name) and can_fork and not is_full(name) and not (h[2] and NOW - tonumber(h[2]) < FAILED_S)
+local function can_fork(name)
+  local h = redis.call('HMGET', host_key(name), 'zygote', 'ready_kinds')
+  return lease_is_fresh(name) and (h[1] == 'ready' and has(kinds_of(name), kind) or has(h[2] or '', kind))
 end
 
--- Whether another host is to start this one: nobody waits for it, and one has fewer agents. Returns how often it was passed
--- on by now; 0 when it is not, for that ends some time: a host's worker may be away.
-local function times_passed_on()
+-- Whether a spawn would go well there: else the host that has none because none starts there would be given all of them.
+local function is_fit(name)
+  local failed_at = redis.call('HGET', host_key(name), 'spawnFailedAt')
+  return can_fork(name) and not is_full(name) and not (failed_at and NOW - tonumber(failed_at) < FAILED_S)
+end
+
+-- Leaves it to another host. Returns how often that was done by now; 0 past the most, for it ends some time: that host's
+-- worker may be away.
+local function pass_on(most)
+  local passed = redis.call('HINCRBY', key, 'passed', 1)
+  return passed <= most and passed or 0
+end
+
+-- How often a spawn was passed on by now because this host, which may be frozen or gone, was not heard of late, and another
+-- one can start it; 0 when it is not. Where there is no other, it waits here for its host to come back.
+local function passed_by_the_silent()
+  if lease_is_fresh(host) then return 0 end
+  for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
+    if can_fork(name) and not (is_starting and is_full(name)) then return pass_on(SILENT_PASSES) end
+  end
+  return 0
+end
+
+-- The same, because another host has fewer agents, and nobody waits for this one.
+local function passed_to_the_emptier()
   if not is_warming(id) then return 0 end
   local own, fit, fewer = load_of(host), 0, false
   for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
@@ -39,9 +62,7 @@ local function times_passed_on()
       fewer = fewer or (name ~= host and load_of(name) < own)
     end
   end
-  if not fewer then return 0 end
-  local passed = redis.call('HINCRBY', key, 'passed', 1)
-  return passed <= 2 * fit + 3 and passed or 0
+  return fewer and pass_on(2 * fit + 3) or 0
 end
 
 if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
@@ -49,13 +70,14 @@ local due = redis.call('ZSCORE', POOL_SPAWNING, id)
 local holder = redis.call('HGET', key, 'spawnTask')
 if holder and holder ~= task and due and tonumber(due) > NOW then return 0 end
 if host ~= '' and not has(kinds_of(host), kind) then return -1 end
-if drains(host) and (redis.call('HGET', key, 'status') == 'starting' or not none_takes(KEYS[OWN + 2], kind)) then return -1 end
-local is_starting = redis.call('HGET', key, 'status') == 'starting'
+if drains(host) and (is_starting or not none_takes(KEYS[OWN + 2], kind)) then return -1 end
 if is_starting and is_full(host) then return -2 end
 if host ~= '' then
+  local passed = passed_by_the_silent()
+  if passed > 0 then return -3 - passed end
   local before = redis.call('HMGET', key, 'attempts', 'spawnHost')
   if (before[1] or '0') == '0' then
-    local passed = times_passed_on()
+    passed = passed_to_the_emptier()
     if passed > 0 then return -3 - passed end
   elseif before[2] and redis.call('EXISTS', host_key(before[2])) == 1 then
     redis.call('HSET', host_key(before[2]), 'spawnFailedAt', NOW_TEXT)
