@@ -5,9 +5,9 @@
 -- Returns  which try this is, from 1; 0 when the session needs no agent any more, waits for capacity (and stays in its
 --          place), or another task is at it: queued twice, it might be spawned on two hosts at once; -1 when that host
 --          drains (but a call goes on there, where no other host could take it) or serves no agents of this kind; -2 when it
---          is full, -3 when the breaker does
---          not let it begin (a call's is begun in spite of both); -4 when another host is to start it: this one is silent,
---          or it is for the pool, and another has fewer agents (-5 when it was passed on before, -6 when twice …)
+--          is full, -3 when the breaker does not let it begin (a call's is begun in spite of both); -4 when another host is to
+--          start it: this one is silent, or it is for the pool, and another has fewer agents (-5 when it was passed on before,
+--          -6 when twice …)
 local key, id, deadline_s, host, task = KEYS[OWN + 1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FAILED_S = 30
 -- So often a silent host leaves a spawn to the others: some 10 s, with the pauses that its worker makes.
