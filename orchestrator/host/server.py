@@ -151,7 +151,7 @@ class HostServer:
             case Measured():
                 self._agents.measured(agent, message)
             case Leaving():
-                agent.ending = agent.ending or message.reason
+                self._agents.leaving(agent, message)
             case _:
                 raise ProtocolError(f"{message.type} is not an agent's message")
 

@@ -16,6 +16,7 @@ from contract.messages import (
     Check,
     Checked,
     Hello,
+    Leaving,
     Measured,
     Spawn,
     Spawned,
@@ -67,6 +68,9 @@ class FakeAgents:
 
     def measured(self, agent: Agent, report: Measured) -> None:
         self.news.append(report.seq)
+
+    def leaving(self, agent: Agent, message: Leaving) -> None:
+        self.news.append(message.reason)
 
 
 class FakeStrangers:

@@ -146,10 +146,10 @@ async def test_an_agent_keeps_its_line_and_is_heard(host: Fixture) -> None:
             line.send(message)
         assert await waiting
         async with asyncio.timeout(20):
-            while agent.ending is None:
+            while "done" not in host.agents.news:
                 await asyncio.sleep(0)
         assert agent.phase == "ready"
-        assert host.agents.news == ["joined", "hi", 7, "left"]
+        assert host.agents.news == ["joined", "hi", 7, "left", "done"]
     async with asyncio.timeout(20):
         while agent.writer is not None:
             await asyncio.sleep(0)
