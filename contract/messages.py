@@ -196,7 +196,7 @@ class Pong(_Message):
     type: Literal["pong"] = "pong"
     seq: int
     in_room: bool
-    private_bytes: int = 0
+    private_bytes: int = Field(default=0, ge=0, le=2**50)
     """Its private memory, by its own account: a hidden process's host may not look."""
 
 
