@@ -74,12 +74,12 @@ class FakeAgents:
 
 
 class FakeStrangers:
-    """Whoever asks is one, or is none."""
+    """Whoever comes is this agent, or what it started; or None: a worker."""
 
-    all = False
+    agent: int | None = None
 
-    def include(self, peer: object) -> bool:
-        return self.all
+    def owner(self, peer: object) -> int | None:
+        return self.agent
 
 
 class Line:
