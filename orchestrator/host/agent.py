@@ -59,6 +59,8 @@ class Agent:
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
     pace: Pace = field(default_factory=Pace)
+    dials: Pace = field(default_factory=Pace)
+    """How fast it opens lines, with all that it started."""
     family: frozenset[ProcessId] = frozenset()
     """Itself and all that it started, when they were last looked at."""
     dead: asyncio.Event = field(default_factory=asyncio.Event)

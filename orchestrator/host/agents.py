@@ -396,6 +396,15 @@ class Agents:
             agent.word = LastWord.of(message.reason, message.ok)
             asyncio.get_running_loop().call_later(LEAVE_TIMEOUT_S, self._expect_gone, agent, agent.word)
 
+    def dialled(self, pid: int) -> None:
+        """The agent with this PID, or what it started, opened a line. One that does so without end is ended.
+
+        It cannot be made to wait as one that says too much: workers would wait behind it in the kernel's queue.
+        """
+        for agent in self._agents.values():
+            if agent.process.pid == pid and agent.dials.wait_s() and agent.ending is None:
+                self.stop_soon(agent, "it opens lines to its host without end")
+
     # --- end -------------------------------------------------------------------------------------------
 
     async def check(self) -> list[str]:
@@ -423,6 +432,7 @@ class Agents:
 
     def stop_soon(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own, without waiting until it is dead."""
+        agent.ending = reason
         self._background(self.stop(agent, reason))
 
     async def stop(self, agent: Agent, reason: str) -> None:

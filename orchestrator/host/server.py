@@ -98,6 +98,8 @@ class HostServer:
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Listen to it, unless whoever it is has too many lines open already."""
         owner = self._strangers.owner(peer_of(writer))
+        if owner:
+            self._agents.dialled(owner)
         if not self._lines.take(owner):
             writer.write(Refused(reason="too many lines are open").to_line())
             return

@@ -36,6 +36,7 @@ class FakeAgents:
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
         self.news: list[object] = []
+        self.dials: list[int] = []
 
     def __len__(self) -> int:
         return len(self.agents)
@@ -68,6 +69,9 @@ class FakeAgents:
 
     def measured(self, agent: Agent, report: Measured) -> None:
         self.news.append(report.seq)
+
+    def dialled(self, pid: int) -> None:
+        self.dials.append(pid)
 
     def leaving(self, agent: Agent, message: Leaving) -> None:
         self.news.append(message.reason)

@@ -38,6 +38,7 @@ from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
+from orchestrator.host.pace import AT_ONCE
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
 from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
@@ -517,6 +518,25 @@ async def test_one_that_says_it_failed_and_stays_is_replaced(host: Host, monkeyp
     assert session is not None
     assert (session.state, session.replacements) == (SessionState.ASSIGNED, 1)
     assert set(host.queue.spawned) == {(session_id, True)}
+
+
+async def test_one_that_opens_lines_without_end_is_ended_and_no_other(host: Host) -> None:
+    agent = await _waiting(host)
+    other = asyncio.create_task(host.agents.spawn(spawn(warm_id(2))))
+    host.says_hello(warm_id(2), await forked(host, 2), "ready")
+    assert (await other).ok
+    for _ in range(AT_ONCE):
+        host.agents.dialled(agent.process.pid)
+    assert agent.ending is None, "one whose line breaks opens it ten times a second"
+    for _ in range(50):
+        host.agents.dialled(agent.process.pid)
+    async with asyncio.timeout(PATIENCE_S):
+        await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "it opens lines to its host without end")
+    assert [each.session_id for each in host.agents.all()] == [warm_id(2)]
 
 
 async def test_what_it_says_of_its_end_is_masked_and_cut(host: Host) -> None:

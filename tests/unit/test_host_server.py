@@ -307,6 +307,7 @@ async def test_one_that_opens_too_many_lines_is_refused_and_others_are_served(ho
             async with host.line() as line:
                 assert await line.receive() == Refused(reason="too many lines are open")
                 assert await line.closed()
+        assert host.agents.dials == [7] * (OF_AN_AGENT + 100)
         host.strangers.agent = 8
         async with host.line() as line:
             line.send(hello(warm_id(2)))
