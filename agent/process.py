@@ -23,6 +23,7 @@ from agent.loading import AgentFactory
 from agent.logs import Lines, redirect
 from contract import tracing
 from contract.messages import (
+    SIGNALLED,
     Admit,
     AgentPhase,
     AnyMessage,
@@ -108,7 +109,7 @@ class AgentProcess:
         """Join, wait, talk, leave; returns why it ended."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._finish, LastWord("told to end"))
+            loop.add_signal_handler(number, self._finish, LastWord(SIGNALLED, ok=False))
         self._spawn(self._link.run())
         self._spawn(self._watch())
         self._spawn(self._join())

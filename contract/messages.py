@@ -177,6 +177,11 @@ class Measured(_Message):
     """One for each, by whose it was."""
 
 
+SIGNALLED = "it was told to end by a signal (SIGTERM), and not by its host"
+"""The last word, with ``ok`` false, of an agent that a signal ended. Its host signals as well, and then knows a better
+reason. But so do LiveKit's native library when it panics, who shuts the machine down, and agents of the same user."""
+
+
 class Leaving(_Message):
     """agent -> host: its last word, also written to its last-word file. ``ok`` false means it failed."""
 
@@ -191,7 +196,7 @@ class Pong(_Message):
     type: Literal["pong"] = "pong"
     seq: int
     in_room: bool
-    private_bytes: int = 0
+    private_bytes: int = Field(default=0, ge=0, le=2**50)
     """Its private memory, by its own account: a hidden process's host may not look."""
 
 

@@ -21,12 +21,12 @@ def start_ticks(pid: int) -> int:
 def stat_fields(pid: int) -> list[str]:
     """The fields of ``/proc/<pid>/stat`` from the third (state) on.
 
-    The second field is the name in parentheses, which may itself have blanks and parentheses.
+    The second field is the name in parentheses, which may itself have blanks, parentheses, and bytes that are no text.
 
     Raises:
         FileNotFoundError, ProcessLookupError: there is no such process.
     """
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 def boot_id() -> str:

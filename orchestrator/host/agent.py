@@ -9,6 +9,7 @@ from typing import Any
 from contract.keys import DEFAULT_KIND
 from contract.messages import AgentPhase, AnyMessage, Assign, Assigned, Assignment, Hello, Ping, Pong, Resumption
 from contract.states import SessionState
+from orchestrator.host.agent_files import LastWord
 from orchestrator.host.pace import Pace
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
@@ -44,6 +45,8 @@ class Agent:
     """By its own account, when it was last asked."""
     ending: str | None = None
     """Why the host is ending it."""
+    word: LastWord | None = None
+    """Its last word, where it said on its line that it ends. Whether it does has to be seen."""
     taken_up: bool = False
     """Whether an earlier daemon started it."""
     hearsay: bool = False
@@ -56,6 +59,8 @@ class Agent:
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the agent is in its room; an ``AgentGoneError`` when it died before."""
     pace: Pace = field(default_factory=Pace)
+    dials: Pace = field(default_factory=Pace)
+    """How fast it opens lines, with all that it started."""
     family: frozenset[ProcessId] = frozenset()
     """Itself and all that it started, when they were last looked at."""
     dead: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,6 +70,11 @@ class Agent:
     _offered: dict[int, Assignment] = field(default_factory=dict)
     """What it was sent and did not answer yet, by fence."""
     _ping_seq: int = 0
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it ends, by its host's will or its own word: nothing more is to be asked of it."""
+        return self.ending is not None or self.word is not None
 
     def record(self, host: str, boot_id: str) -> AgentRecord | None:
         """What the store should know of it; None while it is joining."""

@@ -61,6 +61,11 @@ class LastWord:
     reason: str
     ok: bool
 
+    @classmethod
+    def of(cls, reason: str, ok: bool) -> LastWord:
+        """In an agent's own words: they may be long, and may quote what is secret."""
+        return cls(masked(reason)[:REASON_CHARS], ok)
+
 
 class AgentFiles:
     """The folder ``GREENROOM_HOME/host``.
@@ -82,6 +87,10 @@ class AgentFiles:
     def proof(self, session_id: str) -> str:
         """What shows that a process is this session's agent; the same for every daemon of this folder."""
         return hmac.digest(self._key, session_id.encode(), "sha256").hex()
+
+    def proves(self, session_id: str, proof: str) -> bool:
+        """Whether somebody who says this is this session's agent."""
+        return hmac.compare_digest(proof.encode(), self.proof(session_id).encode())
 
     def instance(self, boot: str) -> str:
         """Names this folder on this boot of its machine: a copy of it, as in a machine's image, has another name."""
@@ -142,7 +151,7 @@ class AgentFiles:
         with suppress(OSError, ValueError, KeyError, TypeError):
             with self.last_word_path(session_id).open("rb") as file:
                 content = _json(file.read(WORD_BYTES))
-            word = LastWord(masked(str(content["reason"]))[:REASON_CHARS], bool(content["ok"]))
+            word = LastWord.of(str(content["reason"]), bool(content["ok"]))
         self.last_word_path(session_id).unlink(missing_ok=True)
         (self._agents / f"{session_id}.json").unlink(missing_ok=True)
         return word

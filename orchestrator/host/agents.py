@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ import structlog
 from contract import tracing
 from contract.keys import DEFAULT_KIND
 from contract.messages import (
+    SIGNALLED,
     Admit,
     AgentLimits,
     Assigned,
@@ -25,6 +25,7 @@ from contract.messages import (
     End,
     Fork,
     Hello,
+    Leaving,
     Measured,
     Resumption,
     Spawn,
@@ -52,6 +53,8 @@ EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
 """A process that an earlier daemon started and that does not open its line by then is hung."""
+LEAVE_TIMEOUT_S = 10.0
+"""Twice as long as an agent gives itself to leave (``agent.process``): one that says so and stays is ended."""
 DIED, UNRESPONSIVE, HOST_LOST = "agent_died", "agent_unresponsive", "host_lost"
 FORK_WAIT_S = 1.0
 """For forks under way when all agents are to end."""
@@ -201,7 +204,7 @@ class Agents:
         """This session's agent, forked once however many ask at a time."""
         session_id = request.session_id
         while (agent := self._agents.get(session_id)) is not None:
-            if agent.ending is None and await self.reconcile(agent):
+            if not agent.is_going and await self.reconcile(agent):
                 return agent
             # An earlier try's, which did not join; or one that was replaced while this host was taken for lost.
             await agent.dead.wait()
@@ -275,7 +278,7 @@ class Agents:
         """An agent opened its line. None when it is not who it says it is."""
         process = ProcessId(hello.pid, hello.start_ticks)
         agent = self._agents.get(hello.session_id)
-        if agent is None and hmac.compare_digest(hello.proof, self._files.proof(hello.session_id)):
+        if agent is None and self._files.proves(hello.session_id, hello.proof):
             # Either the fork's answer is still on its way, or an earlier daemon's note of it was lost.
             agent = self._watch(hello.session_id, process, hello.created_at)
             if agent is not None:
@@ -306,7 +309,7 @@ class Agents:
     async def assign(self, assignment: Assignment, resumption: Resumption | None = None) -> Assigned:
         """Hand an agent over; not accepted when there is none, or it does not answer."""
         agent = self._agents.get(assignment.session_id)
-        if agent is None or agent.ending is not None:
+        if agent is None or agent.is_going:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
             with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
@@ -325,7 +328,7 @@ class Agents:
         Returns false when the session is not this agent's: it is over, or the agent was replaced. The agent is ended.
         """
         record = agent.record(self._settings.host_id, self._settings.boot_id)
-        if record is None or agent.ending is not None or agent.dead.is_set():
+        if record is None or agent.is_going or agent.dead.is_set():
             return True
         try:
             outcome = await self._store.record_agent(record)
@@ -350,7 +353,7 @@ class Agents:
 
     async def _deliver(self, agent: Agent, assignment: Assignment, resumption: Resumption | None) -> None:
         answer = await self.assign(assignment, resumption)
-        if answer.accepted or answer.reason == "taken" or agent.dead.is_set() or agent.ending is not None:
+        if answer.accepted or answer.reason == "taken" or agent.dead.is_set() or agent.is_going:
             return
         self._give_up(agent, f"the agent did not take its session: {answer.reason}")
 
@@ -366,7 +369,7 @@ class Agents:
     async def reconcile_active(self, agent: Agent) -> None:
         """Record that the session is active, and that its user is there."""
         record = agent.record(self._settings.host_id, self._settings.boot_id)
-        if record is not None and agent.ending is None and (await self._store.record_agent(record)).accepted:
+        if record is not None and not agent.is_going and (await self._store.record_agent(record)).accepted:
             await self._store.touch(agent.session_id, user_left=False)
 
     def user_left(self, agent: Agent) -> None:
@@ -387,13 +390,28 @@ class Agents:
         identity = self._identity(agent.process)
         self._outbox.put(agent.session_id, partial(self._counter.measured, agent.session_id, identity, report))
 
+    def leaving(self, agent: Agent, message: Leaving) -> None:
+        """It says that it ends. The first word counts, as if it had left it; that it goes has to be seen."""
+        if agent.word is None:
+            agent.word = LastWord.of(message.reason, message.ok)
+            asyncio.get_running_loop().call_later(LEAVE_TIMEOUT_S, self._expect_gone, agent, agent.word)
+
+    def dialled(self, pid: int) -> None:
+        """The agent with this PID, or what it started, opened a line. One that does so without end is ended.
+
+        It cannot be made to wait as one that says too much: workers would wait behind it in the kernel's queue.
+        """
+        for agent in self._agents.values():
+            if agent.process.pid == pid and agent.dials.wait_s() and agent.ending is None:
+                self.stop_soon(agent, "it opens lines to its host without end")
+
     # --- end -------------------------------------------------------------------------------------------
 
     async def check(self) -> list[str]:
         """Ping every agent that should answer; end those that do not. Returns their session ids."""
-        agents = [agent for agent in self.all() if agent.phase != "joining" and agent.ending is None]
+        agents = [agent for agent in self.all() if agent.phase != "joining" and not agent.is_going]
         answers = await asyncio.gather(*(agent.ping(PING_TIMEOUT_S) for agent in agents))
-        hung = [agent for agent, answered in zip(agents, answers, strict=True) if not answered]
+        hung = [a for a, answered in zip(agents, answers, strict=True) if not answered and not a.is_going]
         for agent in hung:
             self._give_up(agent, "its agent did not answer a health check, or was not in its room")
         await asyncio.gather(*(agent.dead.wait() for agent in hung))
@@ -404,8 +422,17 @@ class Agents:
         self._report_died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
         self._background(self.end(agent, reason))
 
+    def _expect_gone(self, agent: Agent, word: LastWord) -> None:
+        if agent.ending is not None or agent.dead.is_set():
+            return
+        if word.ok:
+            self.end_soon(agent, word.reason)
+        else:
+            self._give_up(agent, word.reason)
+
     def stop_soon(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own, without waiting until it is dead."""
+        agent.ending = reason
         self._background(self.stop(agent, reason))
 
     async def stop(self, agent: Agent, reason: str) -> None:
@@ -469,7 +496,7 @@ class Agents:
     async def _bury(self, agent: Agent) -> None:
         # Looking through all processes takes milliseconds, in which an assignment would have to wait.
         await asyncio.to_thread(kill_family, agent.process, agent.family)
-        word = self._files.forget(agent.session_id)
+        word = self._files.forget(agent.session_id) or agent.word
         if word is None and not agent.taken_up:  # an earlier daemon's zygote tells us nothing
             await self._await_status(agent.process.pid)
         status = self._statuses.pop(agent.process.pid, None)
@@ -489,7 +516,7 @@ class Agents:
 
     def _report_death(self, agent: Agent, word: LastWord | None, status: int | None) -> None:
         """Record the end, close the room, and have the pool filled."""
-        if agent.ending is not None and (word is None or word.ok):
+        if agent.ending is not None and (word is None or word.ok or word.reason == SIGNALLED):
             # Ended from here: the agent may have met the signal before it read why, or was killed before it could say.
             on_purpose, reason = True, agent.ending
         else:
@@ -541,5 +568,13 @@ class Agents:
         if word is not None:
             return word.reason
         if status is not None and status < 0:
-            return f"the agent process died ({signal.Signals(-status).name})"
+            return f"the agent process died ({_name_of(-status)})"
         return "the agent process died" if status is None else f"the agent process died (exit code {status})"
+
+
+def _name_of(number: int) -> str:
+    """Most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -192,7 +192,11 @@ class HostDaemon:
     async def _beat(self) -> None:
         if self._stop.is_set():  # what signed off must not take its lease again
             return
-        report = self._report()
+        try:
+            report = self._report()
+        except OSError:  # such as that no file descriptor is free: the next one may succeed
+            log.exception("the machine was not measured; a heartbeat is left out")
+            return
         try:
             heard = await self._heartbeat(report)
         except StoreUnavailableError:
@@ -258,13 +262,20 @@ class HostDaemon:
 
     async def _housekeeping(self) -> None:
         while True:
-            agents = self._agents.all()
-            everyone = {agent.process: agent.private_bytes for agent in agents}
-            in_call = [agent.process for agent in agents if agent.phase == "active"]
-            # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
-            await asyncio.to_thread(self._machine.measure, everyone, in_call, time.monotonic())
-            await asyncio.to_thread(self._files.trim)
+            try:
+                await self._measure()
+                await asyncio.to_thread(self._files.trim)
+            except Exception:
+                # Strangers' processes and files go into it. What was measured before holds until the next time.
+                log.exception("agents were not measured, or their logs not trimmed")
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _measure(self) -> None:
+        agents = self._agents.all()
+        everyone = {agent.process: agent.private_bytes for agent in agents}
+        in_call = [agent.process for agent in agents if agent.phase == "active"]
+        # In a thread: the kernel walks all of an agent's memory, and an assignment would have to wait for it.
+        await asyncio.to_thread(self._machine.measure, everyone, in_call, time.monotonic())
 
     def _bounds(self, agent: Agent) -> Bounds:
         memory_mb = self._zygotes.memory_mb(agent.kind) or self._settings.agent_memory_mb

@@ -14,6 +14,7 @@ import psutil
 from contract.procfs import private_bytes, stat_fields
 from orchestrator.domain.capacity import CallUse, Capacity, CapacityPolicy, MachineUse, capacity
 from orchestrator.host.processes import ProcessId
+from orchestrator.host.watch import resident_bytes
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_SAMPLE = 10
@@ -74,7 +75,8 @@ class Machine:
         """Look at all agents, and at those in calls. It takes milliseconds for each: not for the event loop.
 
         ``agents`` have what each said of its own private memory, in bytes: that counts where the kernel does not let
-        this process look. ``now`` is by a clock that does not jump. A call counts from the second time it is seen.
+        this process look, up to what it tells of everybody. ``now`` is by a clock that does not jump. A call counts
+        from the second time it is seen.
         """
         self.agent_private_bytes = _mean_private_bytes(agents, agents)
         lasting = [process for process in in_call if process in self._before]
@@ -99,5 +101,9 @@ class Machine:
 
 
 def _mean_private_bytes(agents: Iterable[ProcessId], said: Mapping[ProcessId, int]) -> int:
-    sample = [private_bytes(process.pid) or said.get(process, 0) for process in islice(agents, MEMORY_SAMPLE)]
+    sample = [_private_bytes(process, said.get(process, 0)) for process in islice(agents, MEMORY_SAMPLE)]
     return sum(sample) // len(sample) if sample else 0
+
+
+def _private_bytes(process: ProcessId, said: int) -> int:
+    return private_bytes(process.pid) or min(said, resident_bytes(process.pid))

@@ -9,13 +9,15 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from contract.procfs import PARENT_FIELD, SESSION_FIELD, stat_fields
 
 GENERATIONS = 64
 """Ancestors that are looked at: more there are of none of ours."""
+NOBODYS = 0
+"""An agent's, and it cannot be told whose: it hides, is gone, or lost its parent."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,40 @@ class Strangers:
         self._agent_pids = agent_pids
         self._agent_uid = agent_uid
 
-    def include(self, peer: Peer) -> bool:
-        """Whether it is one. The host's own descendants all are: what an agent left behind becomes its child."""
-        if self._agent_uid is not None and peer.uid == self._agent_uid:
-            return True
-        ours = {os.getpid()} | self._agent_pids()
-        pid = peer.pid
+    def owner(self, peer: Peer) -> int | None:
+        """Whose it is: an agent's PID, or ``NOBODYS``; None where it may ask.
+
+        The host's own descendants are all agents', also one whose fork was not told yet: what an agent left behind
+        becomes the host's child.
+        """
+        agents, host = self._agent_pids(), os.getpid()
+        below: list[tuple[int, int]] = []
         try:
-            for _ in range(GENERATIONS):
-                fields = stat_fields(pid)
-                if pid in ours or int(fields[SESSION_FIELD]) in ours - {os.getpid()}:
-                    return True
-                pid = int(fields[PARENT_FIELD])
-                if pid <= 1:
-                    return False
+            for pid, session in _lineage(peer.pid):
+                if pid in agents or session in agents:
+                    return pid if pid in agents else session
+                if pid == host:
+                    return _forked(below, session)
+                below.append((pid, session))
         except (FileNotFoundError, ProcessLookupError):
-            pass
-        return True  # it is gone, or hides how it came to be
+            return NOBODYS  # it is gone, or hides how it came to be
+        of_agents = self._agent_uid is not None and peer.uid == self._agent_uid
+        return NOBODYS if of_agents or len(below) == GENERATIONS else None
+
+
+def _lineage(pid: int) -> Iterator[tuple[int, int]]:
+    """A process and its ancestors below init, each with its session."""
+    for _ in range(GENERATIONS):
+        fields = stat_fields(pid)
+        yield pid, int(fields[SESSION_FIELD])
+        pid = int(fields[PARENT_FIELD])
+        if pid <= 1:
+            return
+
+
+def _forked(below: list[tuple[int, int]], own_session: int) -> int:
+    """Of a descendant of the host, by those between them: the agent. Only zygotes stay in the host's own session."""
+    match below:
+        case [*_, (agent, _), (_, session)] if session == own_session:
+            return agent
+    return NOBODYS

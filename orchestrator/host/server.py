@@ -33,6 +33,7 @@ from contract.messages import (
 )
 from orchestrator.host.agent import Agent
 from orchestrator.host.agents import Agents
+from orchestrator.host.lines import Lines
 from orchestrator.host.peers import Strangers, peer_of
 
 log = structlog.get_logger("greenroom.host")
@@ -61,7 +62,8 @@ class HostServer:
         self._strangers = strangers
         self._agent_gid = agent_gid
         self._server: asyncio.Server | None = None
-        self._lines: set[asyncio.StreamWriter] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._lines = Lines()
 
     async def start(self) -> None:
         """Listen. A socket file that a killed daemon left is replaced; the daemon's lock says that it is dead."""
@@ -75,32 +77,45 @@ class HostServer:
         """Stop listening, close every line, remove the socket file."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self._lines):
+        for writer in list(self._writers):
             writer.close()
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._lines.add(writer)
+        self._writers.add(writer)
         try:
-            await self._converse(reader, writer)
+            await self._admit(reader, writer)
         except (ProtocolError, ValueError, asyncio.LimitOverrunError) as error:
             log.warning("refused a message", reason=str(error)[:300])
             writer.write(Refused(reason=str(error)[:300]).to_line())
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._lines.discard(writer)
+            self._writers.discard(writer)
             with suppress(OSError):
                 writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Listen to it, unless whoever it is has too many lines open already."""
+        owner = self._strangers.owner(peer_of(writer))
+        if owner:
+            self._agents.dialled(owner)
+        if not self._lines.take(owner):
+            writer.write(Refused(reason="too many lines are open").to_line())
+            return
+        try:
+            await self._converse(reader, writer, owner)
+        finally:
+            self._lines.give_back(owner)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, owner: int | None) -> None:
         async with asyncio.timeout(FIRST_MESSAGE_TIMEOUT_S):
             line = await reader.readline()
         if not line:
             return
         first = parse_line(line)
         if not isinstance(first, Hello):
-            if self._strangers.include(peer_of(writer)):
+            if owner is not None:
                 raise ProtocolError(f"{first.type} is not for agents to ask")
             writer.write((await self._answer(first)).to_line())
             await writer.drain()
@@ -151,7 +166,7 @@ class HostServer:
             case Measured():
                 self._agents.measured(agent, message)
             case Leaving():
-                agent.ending = agent.ending or message.reason
+                self._agents.leaving(agent, message)
             case _:
                 raise ProtocolError(f"{message.type} is not an agent's message")
 

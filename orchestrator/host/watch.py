@@ -66,7 +66,11 @@ class Watch:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(WATCH_S)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                # It looks at strangers. Were it to end the daemon, one of them could; the next look may succeed.
+                log.exception("agents were not looked at")
 
     async def look(self) -> None:
         """Look once. In a thread: it takes milliseconds, in which an assignment would have to wait."""
@@ -149,6 +153,7 @@ def resident_bytes(pid: int) -> int:
 def _sum_of(names: Collection[str], path: Path) -> int:
     """0 when the process is gone."""
     with suppress(*GONE):
-        lines = (line.split() for line in path.read_text().splitlines())
+        # Its name stands there, too, and is any bytes but a newline. To splitlines() a vertical tab would end a line.
+        lines = (line.split() for line in path.read_text(errors="replace").split("\n"))
         return sum(int(words[1]) * 1024 for words in lines if words and words[0] in names)
     return 0

@@ -18,6 +18,8 @@ import pytest
 
 from contract import keys
 from contract.states import SessionState
+from orchestrator.host.lines import OF_AN_AGENT
+from orchestrator.host.watch import WATCH_S
 from orchestrator.records import Session
 from orchestrator.services.start import Handed
 from tests.support import hostile_agent
@@ -194,11 +196,40 @@ async def test_one_cannot_say_whose_it_is(backend: Backend) -> None:
 
 
 async def test_a_key_that_it_has_printed_is_told_to_nobody(backend: Backend) -> None:
-    session = await does(backend, 17, "say")
+    session = await does(backend, 41, "say")
     await told(backend, session, 1)
     lines = await backend.container.hosts.logs(backend.stack.host_id, session.session_id, 1000)
     said = [line["message"] for line in lines if "says" in str(line.get("message"))]
     assert said == ["a shell says [masked]", "Python says [masked]"]
+
+
+async def test_it_cannot_take_the_hosts_file_descriptors(backend: Backend) -> None:
+    """By itself, and by processes that open some each and hand them over."""
+    session = await does(backend, 17, "dial")
+    [found] = await told(backend, session, 1)
+    assert found["own"] == OF_AN_AGENT - 1, "it has one already"
+    assert found["childrens"] == 0
+    await does(backend, 18, "idle")
+    assert (await backend.local_host.check()).ended == []
+    assert (await backend.session(session.session_id, SessionState.ASSIGNED)).agent_pid == session.agent_pid
+
+
+async def test_it_may_call_itself_whatever_it_likes(backend: Backend, stack: Stack) -> None:
+    """Its name stands in what the host reads of it."""
+    session = await does(backend, 19, "name")
+    await told(backend, session, 1)
+    await asyncio.sleep(2 * WATCH_S)
+    assert (await backend.local_host.check()).ended == []
+    assert not stack.host.has_ended
+    assert "agents were not looked at" not in stack.log("host")
+
+
+async def test_one_that_says_it_leaves_and_stays_is_ended_by_its_user(backend: Backend) -> None:
+    session = await does(backend, 34, "stay")
+    await told(backend, session, 1)
+    assert session.agent_pid is not None
+    await backend.end(session.session_id)
+    await backend.gone(session.agent_pid)
 
 
 async def test_open_files_are_bounded(backend: Backend) -> None:

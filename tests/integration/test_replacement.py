@@ -88,6 +88,21 @@ async def test_an_agent_killed_in_a_call_is_replaced_and_knows_the_conversation(
         assert (await backend.store.spawn_stats()).replacements["agent_died"] >= 1
 
 
+async def test_one_that_a_signal_ends_in_a_call_is_replaced(backend: Backend) -> None:
+    """As LiveKit's native library does to its own process when it panics."""
+    async with calling(backend) as call:
+        assert await call.asks("tell me a joke") == JOKES[0]
+        before = await call.session()
+        assert before.agent_pid is not None
+
+        os.kill(before.agent_pid, signal.SIGTERM)
+
+        await call.hears(RESUMED_LINE)
+        after = await another_agent(backend, before)
+        assert (after.state, after.replacements) == (S.ACTIVE, 1)
+        assert await call.asks("tell me another joke") == JOKES[1]
+
+
 async def test_before_its_user_came_the_successor_just_waits(backend: Backend) -> None:
     before = await claimed(backend)
 

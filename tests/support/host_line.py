@@ -16,6 +16,7 @@ from contract.messages import (
     Check,
     Checked,
     Hello,
+    Leaving,
     Measured,
     Spawn,
     Spawned,
@@ -35,6 +36,7 @@ class FakeAgents:
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
         self.news: list[object] = []
+        self.dials: list[int] = []
 
     def __len__(self) -> int:
         return len(self.agents)
@@ -68,14 +70,20 @@ class FakeAgents:
     def measured(self, agent: Agent, report: Measured) -> None:
         self.news.append(report.seq)
 
+    def dialled(self, pid: int) -> None:
+        self.dials.append(pid)
+
+    def leaving(self, agent: Agent, message: Leaving) -> None:
+        self.news.append(message.reason)
+
 
 class FakeStrangers:
-    """Whoever asks is one, or is none."""
+    """Whoever comes is this agent, or what it started; or None: a worker."""
 
-    all = False
+    agent: int | None = None
 
-    def include(self, peer: object) -> bool:
-        return self.all
+    def owner(self, peer: object) -> int | None:
+        return self.agent
 
 
 class Line:

@@ -20,6 +20,7 @@ from livekit.agents import Agent
 HOME = Path(os.environ.get("GREENROOM_HOME", "")) / "host"
 OTHER = "prewarm_" + "0" * 32
 PTRACE_ATTACH = 16
+PR_SET_NAME = 15
 
 
 def make(assignment: Any) -> Agent:
@@ -191,6 +192,54 @@ def say_key() -> None:
     tell(said=True)
 
 
+def stay(assignment: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as line:
+        say_hello(line, assignment)
+        line.sendall(b'{"v":1,"type":"leaving","reason":"bye"}\n')
+        tell(said="bye")
+        time.sleep(600)
+
+
+def dial() -> None:
+    own, children = [dialled() for _ in range(40)], []
+    for _ in range(5):
+        ours, theirs = socket.socketpair()
+        children.append((pid := os.fork(), ours))
+        if pid == 0:
+            lines = [dialled() for _ in range(4)]
+            time.sleep(0.5)
+            socket.send_fds(theirs, [b"x"], [line.fileno() for line in lines])
+            os._exit(0)
+    handed = [fd for _, ours in children for fd in socket.recv_fds(ours, 1, 4)[1]]
+    for pid, _ in children:
+        os.waitpid(pid, 0)
+    tell(own=sum(map(is_open, own)), childrens=sum(is_open(socket.socket(fileno=fd)) for fd in handed))
+    time.sleep(600)
+
+
+def dialled() -> socket.socket:
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(str(HOME / "host.sock"))
+    return line
+
+
+def is_open(line: socket.socket) -> bool:
+    try:
+        line.recv(65536, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        pass
+    return False
+
+
+def name() -> None:
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(PR_SET_NAME, b"\x0bVmSwap: \xff", 0, 0, 0)
+        tell(named=True)
+        time.sleep(600)
+
+
 def open_files() -> None:
     kept = []
     with contextlib.suppress(OSError):
@@ -211,6 +260,6 @@ def busy() -> None:
 
 DEEDS = {
     "look": look, "ask": ask_host, "files": open_files, "busy": busy, "leave": leave_behind, "say": say_key,
-    "hog": hog, "share": share, "breed": breed, "bomb": bomb, "scatter": scatter,
+    "dial": dial, "name": name, "hog": hog, "share": share, "breed": breed, "bomb": bomb, "scatter": scatter,
 }  # fmt: skip
-LIES = {"flood": flood, "usurp": usurp}
+LIES = {"flood": flood, "usurp": usurp, "stay": stay}

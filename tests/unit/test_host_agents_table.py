@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
@@ -13,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from contract.messages import AgentLimits, Assignment, Fork, Forked, Hello, Measured, Spawn
+from contract.messages import (
+    SIGNALLED,
+    AgentLimits,
+    Assignment,
+    Fork,
+    Forked,
+    Hello,
+    Leaving,
+    Measured,
+    Spawn,
+)
 from contract.procfs import start_ticks
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
@@ -27,6 +38,7 @@ from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
+from orchestrator.host.pace import AT_ONCE
 from orchestrator.host.processes import ProcessId
 from orchestrator.records import AgentIdentity, AgentRecord
 from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
@@ -330,6 +342,7 @@ async def test_a_retiring_host_forks_no_more(host: Host) -> None:
     [
         (None, SessionState.ENDED, "the host is stopping"),
         ({"reason": "told to end", "ok": True}, SessionState.ENDED, "the host is stopping"),
+        ({"reason": SIGNALLED, "ok": False}, SessionState.ENDED, "the host is stopping"),
         ({"reason": "ValueError: no voice", "ok": False}, SessionState.FAILED, "ValueError: no voice"),
     ],
 )
@@ -377,6 +390,21 @@ async def _in_call(host: Host) -> tuple[str, Agent]:
     return session_id, agent
 
 
+async def _waiting(host: Host) -> Agent:
+    """An agent that waits."""
+    spawning = asyncio.create_task(host.agents.spawn(spawn()))
+    host.says_hello(warm_id(1), await forked(host), "ready")
+    assert (await spawning).ok
+    agent = host.agents.get(warm_id(1))
+    assert agent is not None
+    return agent
+
+
+def _leave_a_word(host: Host, session_id: str, reason: str, *, ok: bool) -> None:
+    path = AgentFiles(host.folder, log_max_bytes=10_000).last_word_path(session_id)
+    path.write_text(json.dumps({"reason": reason, "ok": ok}))
+
+
 def _die(host: Host) -> None:
     host.zygote.processes[-1].kill()
     host.zygote.processes[-1].wait()
@@ -393,6 +421,144 @@ async def test_a_death_in_a_call_has_another_agent_queued_and_leaves_the_room(ho
     assert session is not None
     assert (session.state, session.agent, session.replacements) == (SessionState.ASSIGNED, None, 1)
     assert (host.queue.spawned, host.rooms.deleted) == ([(session_id, True)], [])
+
+
+@pytest.mark.parametrize("told", ["in its file", "on its line"])
+async def test_one_that_a_signal_ended_in_a_call_is_replaced(host: Host, told: str) -> None:
+    """Not its host's: a panic of the native library, another agent, a shutdown of the machine."""
+    session_id, agent = await _in_call(host)
+    if told == "in its file":
+        _leave_a_word(host, session_id, SIGNALLED, ok=False)
+    else:
+        host.agents.leaving(agent, Leaving(reason=SIGNALLED, ok=False))
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.agent, session.replacements) == (SessionState.ASSIGNED, None, 1)
+    assert host.queue.spawned == [(session_id, True)]
+
+
+async def test_one_that_a_signal_ended_while_it_waited_is_gone_and_the_pool_filled(host: Host) -> None:
+    agent = await _waiting(host)
+    _leave_a_word(host, warm_id(1), SIGNALLED, ok=False)
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error, host.queue.spawned) == (SessionState.FAILED, SIGNALLED, [])
+    assert host.changes == 1, "the pool is filled"
+
+
+@pytest.mark.parametrize(("ok", "state", "spawned"), [(True, SessionState.ENDED, 0), (False, SessionState.ASSIGNED, 1)])
+async def test_what_it_said_on_its_line_counts_where_it_left_no_word(
+    host: Host, ok: bool, state: SessionState, spawned: int
+) -> None:
+    session_id, agent = await _in_call(host)
+    host.agents.leaving(agent, Leaving(reason="the user left", ok=ok))
+    host.agents.leaving(agent, Leaving(reason="something else", ok=not ok))
+    _die(host)
+    await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, len(host.queue.spawned)) == (state, spawned)
+    assert session.end_reason == ("the user left" if ok else None)
+
+
+async def test_one_that_says_it_leaves_is_not_asked_and_not_handed_out(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await _waiting(host)
+    pings = 0
+
+    async def leaves_meanwhile(_: float) -> bool:
+        nonlocal pings
+        pings += 1
+        host.agents.leaving(agent, Leaving(reason="the user left"))
+        return False
+
+    monkeypatch.setattr(agent, "ping", leaves_meanwhile)
+    assert await host.agents.check() == [], "it leaves its room: that is no reason to replace it"
+    assert await host.agents.check() == []
+    assert pings == 1
+    assignment = Assignment(session_id=warm_id(1), fence=7, user_id="user-1")
+    assert not (await host.agents.assign(assignment)).accepted
+    assert host.agents.count == 1, "it has its place until it is gone"
+
+
+@pytest.mark.parametrize("ends", ["its time is up", "it is ended"])
+async def test_one_that_says_it_leaves_and_stays_is_ended(
+    host: Host, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAVE_TIMEOUT_S", 0.01 if ends == "its time is up" else PATIENCE_S)
+    session_id, agent = await _in_call(host)
+    host.agents.leaving(agent, Leaving(reason="the user left"))
+    if ends == "it is ended":
+        await host.agents.end(agent, "ended by its caller")
+    async with asyncio.timeout(PATIENCE_S):
+        await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(session_id)
+    assert session is not None
+    reason = "the user left" if ends == "its time is up" else "ended by its caller"
+    assert (session.state, session.end_reason, host.queue.spawned) == (SessionState.ENDED, reason, [])
+
+
+async def test_one_that_says_it_failed_and_stays_is_replaced(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAVE_TIMEOUT_S", 0.01)
+    session_id, agent = await _in_call(host)
+    host.agents.leaving(agent, Leaving(reason="ValueError: no voice", ok=False))
+    async with asyncio.timeout(PATIENCE_S):
+        await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(session_id)
+    assert session is not None
+    assert (session.state, session.replacements) == (SessionState.ASSIGNED, 1)
+    assert set(host.queue.spawned) == {(session_id, True)}
+
+
+async def test_one_that_opens_lines_without_end_is_ended_and_no_other(host: Host) -> None:
+    agent = await _waiting(host)
+    other = asyncio.create_task(host.agents.spawn(spawn(warm_id(2))))
+    host.says_hello(warm_id(2), await forked(host, 2), "ready")
+    assert (await other).ok
+    for _ in range(AT_ONCE):
+        host.agents.dialled(agent.process.pid)
+    assert agent.ending is None, "one whose line breaks opens it ten times a second"
+    for _ in range(50):
+        host.agents.dialled(agent.process.pid)
+    async with asyncio.timeout(PATIENCE_S):
+        await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "it opens lines to its host without end")
+    assert [each.session_id for each in host.agents.all()] == [warm_id(2)]
+
+
+async def test_what_it_says_of_its_end_is_masked_and_cut(host: Host) -> None:
+    agent = await _waiting(host)
+    host.agents.leaving(agent, Leaving(reason="redis://me:secret-word@redis " + "x" * 10_000))
+    assert agent.word is not None
+    assert "secret-word" not in agent.word.reason
+    assert len(agent.word.reason) == 500
+
+
+async def test_a_death_by_a_signal_without_a_name_is_reported(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXIT_STATUS_WAIT_S", PATIENCE_S)
+    agent = await _waiting(host)
+    process = host.zygote.processes[0]
+    process.send_signal(signal.SIGRTMIN + 1)
+    host.agents.exit_status(process.pid, await asyncio.to_thread(process.wait))
+    async with asyncio.timeout(PATIENCE_S):
+        await agent.dead.wait()
+    await host.settle()
+    session = await host.store.get(warm_id(1))
+    assert session is not None
+    assert (session.state, session.error) == (SessionState.FAILED, "the agent process died (signal 35)")
 
 
 async def test_one_that_was_replaced_is_ended_and_leaves_session_and_room_alone(host: Host) -> None:
@@ -430,7 +596,7 @@ async def test_a_process_that_nobody_knows_is_believed_with_its_proof_alone(host
     host.zygote.processes.append(process)
     files = AgentFiles(host.folder, log_max_bytes=10_000)
     said = {"session_id": warm_id(1), "pid": process.pid, "start_ticks": start_ticks(process.pid), "phase": "ready"}
-    for proof in ("", "0" * 64, files.proof(warm_id(2))):
+    for proof in ("", "0" * 64, "é" * 64, files.proof(warm_id(2))):
         stranger = Hello(**said, created_at=1.0, startup_s=0.1, proof=proof)
         assert host.agents.hello(stranger, FakeWriter()) is None  # type: ignore[arg-type]
         assert len(host.agents) == 0

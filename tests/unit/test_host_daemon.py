@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import HostIdTakenError
+from orchestrator.host import daemon as module
 from orchestrator.host.daemon import HostDaemon
 
 
@@ -88,3 +89,36 @@ async def test_one_that_stops_does_not_take_its_lease_again() -> None:
     daemon._stop.set()
     await HostDaemon._beat(daemon)  # type: ignore[arg-type]
     assert daemon.asked == []
+
+
+async def test_a_machine_that_cannot_be_measured_costs_one_heartbeat() -> None:
+    daemon = Daemon()
+
+    def cannot() -> None:
+        raise OSError(24, "Too many open files", "/proc/meminfo")
+
+    daemon._report = cannot
+    await HostDaemon._beat(daemon)  # type: ignore[arg-type]
+    assert not daemon._stop.is_set()
+
+
+@pytest.mark.parametrize("failing", ["measure", "trim"])
+async def test_what_cannot_be_measured_or_trimmed_is_tried_again(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HOUSEKEEPING_S", 0.0)
+    daemon, tries = Daemon(), asyncio.Semaphore(0)
+
+    async def measure() -> None:
+        tries.release()
+        if failing == "measure":
+            raise OverflowError
+
+    def trim() -> None:
+        raise OSError(24, "Too many open files")
+
+    daemon._measure, daemon._files = measure, SimpleNamespace(trim=trim)
+    running = asyncio.ensure_future(HostDaemon._housekeeping(daemon))  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await tries.acquire()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -12,6 +12,7 @@ import pytest
 
 from contract.procfs import start_ticks
 from orchestrator.domain.capacity import CapacityPolicy
+from orchestrator.host import machine as module
 from orchestrator.host.machine import Machine, processor_s, processors
 from orchestrator.host.processes import ProcessId
 
@@ -57,6 +58,20 @@ def test_an_agent_in_a_call_counts_from_the_second_look(busy: ProcessId) -> None
     machine.measure({}, [], now=120.0)
     assert machine.call_private_bytes >= 30_000_000, "what was measured is kept when the call has ended"
     assert machine.agent_private_bytes == 0
+
+
+@pytest.mark.parametrize("said", [10**15, 10**400])
+def test_what_a_hidden_one_says_of_itself_counts_up_to_what_the_kernel_tells(
+    busy: ProcessId, said: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "private_bytes", lambda _: 0)
+    machine = Machine(POLICY)
+    machine.measure({busy: 20_000_000}, [busy], now=100.0)
+    assert machine.agent_private_bytes == 20_000_000
+    machine.measure({busy: said, GONE: said}, [busy], now=110.0)
+    assert machine.call_private_bytes is not None
+    assert 30_000_000 <= machine.call_private_bytes < 100_000_000
+    assert machine.capacity(1).agents > 1
 
 
 def test_capacity_is_of_this_machine() -> None:

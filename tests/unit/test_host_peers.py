@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.host import peers
-from orchestrator.host.peers import Peer, Strangers
+from orchestrator.host.peers import NOBODYS, Peer, Strangers
 
 NEVER = 2**22 + 1
 """Above the kernel's largest PID."""
@@ -33,27 +33,50 @@ def family() -> Iterator[tuple[int, int]]:
 
 def test_a_worker_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers.os, "getpid", lambda: NEVER)  # else it would be the host's own
-    assert not Strangers(set, None).include(Peer(os.getppid(), os.getuid()))
+    assert Strangers(set, None).owner(Peer(os.getppid(), os.getuid())) is None
 
 
 def test_an_agent_and_what_it_started_are(family: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers.os, "getpid", lambda: NEVER)
     for pid in family:
-        assert Strangers(lambda: {family[0]}, None).include(Peer(pid, 0))
-        assert not Strangers(set, None).include(Peer(pid, 0))
+        assert Strangers(lambda: {family[0]}, None).owner(Peer(pid, 0)) == family[0]
+        assert Strangers(set, None).owner(Peer(pid, 0)) is None
 
 
 def test_whatever_descends_from_the_host_is(family: tuple[int, int]) -> None:
-    """An agent's orphans become its children."""
-    assert Strangers(set, None).include(Peer(family[1], 0))
+    """An agent's orphans become its children, and nobody can tell whose they were."""
+    assert Strangers(set, None).owner(Peer(family[1], 0)) == NOBODYS
+
+
+FORKED = """
+import os, subprocess, sys, time
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+if os.fork() == 0:
+    os.setsid()
+    subprocess.Popen([sys.executable, "-c", child])
+    print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_one_whose_fork_was_not_told_yet_is_known_by_its_zygote() -> None:
+    """A zygote is the host's child in the host's session, and what it forked leads a session of its own."""
+    with subprocess.Popen([sys.executable, "-c", FORKED], stdout=subprocess.PIPE) as zygote:
+        assert zygote.stdout is not None
+        told = [int(zygote.stdout.readline()) for _ in range(2)]
+        agent = next(pid for pid in told if os.getsid(pid) == pid)
+        found = [Strangers(set, None).owner(Peer(pid, 0)) for pid in told]
+        for pid in (*told, zygote.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert found == [agent, agent]
 
 
 def test_who_is_gone_is() -> None:
-    assert Strangers(set, None).include(Peer(NEVER, 0))
+    assert Strangers(set, None).owner(Peer(NEVER, 0)) == NOBODYS
 
 
 def test_every_process_of_the_agents_user_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers.os, "getpid", lambda: NEVER)
     strangers = Strangers(set, 65534)
-    assert strangers.include(Peer(os.getppid(), 65534))
-    assert not strangers.include(Peer(os.getppid(), os.getuid()))
+    assert strangers.owner(Peer(os.getppid(), 65534)) == NOBODYS
+    assert strangers.owner(Peer(os.getppid(), os.getuid())) is None

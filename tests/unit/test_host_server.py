@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from contract.messages import (
     MAX_MESSAGE_BYTES,
@@ -37,6 +38,7 @@ from contract.messages import (
 )
 from orchestrator.host import pace
 from orchestrator.host import server as module
+from orchestrator.host.lines import OF_AN_AGENT
 from orchestrator.host.pace import AT_ONCE
 from tests.support.host_line import Fixture, hello, serving, taken_up
 from tests.support.records import warm_id
@@ -146,10 +148,10 @@ async def test_an_agent_keeps_its_line_and_is_heard(host: Fixture) -> None:
             line.send(message)
         assert await waiting
         async with asyncio.timeout(20):
-            while agent.ending is None:
+            while "done" not in host.agents.news:
                 await asyncio.sleep(0)
         assert agent.phase == "ready"
-        assert host.agents.news == ["joined", "hi", 7, "left"]
+        assert host.agents.news == ["joined", "hi", 7, "left", "done"]
     async with asyncio.timeout(20):
         while agent.writer is not None:
             await asyncio.sleep(0)
@@ -284,11 +286,41 @@ def test_no_bytes_stop_the_server(lines: list[bytes], ended: bool) -> None:
 
 @pytest.mark.parametrize("request_", [SPAWN, Check(), Retire()], ids=["spawn", "check", "retire"])
 async def test_what_an_agent_asks_is_refused(host: Fixture, request_: AnyMessage) -> None:
-    host.strangers.all = True
+    host.strangers.agent = 7
     async with host.line() as line:
         line.send(request_)
         refused = await line.receive()
     assert isinstance(refused, Refused)
     assert refused.reason == f"{request_.type} is not for agents to ask"  # type: ignore[attr-defined]
     assert host.retired == 0
-    host.strangers.all = False
+    host.strangers.agent = None
+
+
+async def test_one_that_opens_too_many_lines_is_refused_and_others_are_served(host: Fixture) -> None:
+    host.strangers.agent = 7
+    async with contextlib.AsyncExitStack() as opened:
+        logged = opened.enter_context(capture_logs())
+        first = [await opened.enter_async_context(host.line()) for _ in range(OF_AN_AGENT)]
+        first[0].send(hello())
+        agent = await taken_up(host)
+        for _ in range(100):
+            async with host.line() as line:
+                assert await line.receive() == Refused(reason="too many lines are open")
+                assert await line.closed()
+        assert host.agents.dials == [7] * (OF_AN_AGENT + 100)
+        host.strangers.agent = 8
+        async with host.line() as line:
+            line.send(hello(warm_id(2)))
+            await taken_up(host, warm_id(2))
+        host.strangers.agent = None
+        await host.still_serves()
+        waiting = asyncio.create_task(agent.ping(20))
+        assert await first[0].receive() == Ping(seq=1)
+        first[0].send(Pong(seq=1, in_room=True))
+        assert await waiting
+    host.strangers.agent = 7
+    async with host.line() as line:
+        line.send(hello())
+        await taken_up(host)
+    host.strangers.agent = None
+    assert [line["event"] for line in logged].count("too many lines are open") == 1, "and not a hundred times"

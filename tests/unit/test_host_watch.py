@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.procfs import start_ticks
 from orchestrator.host import watch as module
 from orchestrator.host.agent import Agent
+from orchestrator.host.agent_files import LastWord
 from orchestrator.host.processes import ProcessId, kill_family
 from orchestrator.host.watch import Bounds, Watch, look
 from tests.support.records import warm_id
@@ -99,10 +102,10 @@ def test_where_the_kernel_does_not_tell_what_is_shared_all_of_it_counts(
 ) -> None:
     leader, read = start(SHARES), Path.read_text
 
-    def refuse(path: Path) -> str:
+    def refuse(path: Path, **how: Any) -> str:
         if path.name == "smaps_rollup":
             raise PermissionError(path)
-        return read(path)
+        return read(path, **how)
 
     monkeypatch.setattr(Path, "read_text", refuse)
     assert overrun(leader, 4 * OWN_MB) is not None
@@ -118,6 +121,20 @@ def test_processes_in_sessions_of_their_own_count(start: Start) -> None:
     leader = start(SESSIONS)
     assert overrun(leader, 500, 4) is None
     assert overrun(leader, 500, 3) == "it has 4 processes; 3 are allowed (AGENT_PROCESSES)"
+
+
+NAMED = """
+import ctypes
+ctypes.CDLL(None).prctl(15, %r, 0, 0, 0)
+kept = b"x" * 50_000_000
+"""
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\x0bVmSwap: x", b"a) R 1 (b"], ids=ascii)
+def test_what_one_calls_itself_is_no_matter(start: Start, name: bytes) -> None:
+    leader = start(NAMED % name)
+    assert overrun(leader, OWN_MB - 5) is not None
+    assert overrun(leader, OWN_MB + 100) is None
 
 
 def test_nobody_is_nothing() -> None:
@@ -172,6 +189,30 @@ async def test_a_look_remembers_families_and_stops_who_is_over_its_bounds(start:
     await Watch(agents, lambda agent: Bounds(10_000, most.get(agent.session_id, 3))).look()
     assert agents.stopped == ["it has 4 processes; 3 are allowed (AGENT_PROCESSES)"]
     assert [len(agent.family) for agent in agents.all()] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("word", [LastWord("the user left", ok=True), LastWord("it broke", ok=False)])
+async def test_one_that_says_it_leaves_has_its_bounds_as_long_as_it_stays(start: Start, word: LastWord) -> None:
+    agents = Agents(Agent(warm_id(1), start(SESSIONS), None, 1.0, word=word))
+    await Watch(agents, lambda _: Bounds(10_000, 3)).look()
+    assert agents.stopped == ["it has 4 processes; 3 are allowed (AGENT_PROCESSES)"]
+
+
+async def test_a_look_that_failed_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 0.0)
+    looks = asyncio.Semaphore(0)
+
+    def fails(*_: object) -> None:
+        looks.release()
+        raise OSError("no file descriptor is free")
+
+    monkeypatch.setattr(module, "look", fails)
+    running = asyncio.create_task(Watch(Agents(), lambda _: NO_BOUNDS).run())
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await looks.acquire()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_look_kills_what_is_nobodys(host: ProcessId, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,12 @@ def test_there_and_back(message: AnyMessage) -> None:
     assert parse_line(line) == message
 
 
+@pytest.mark.parametrize("said", [-1, 2**50 + 1, 10**400])
+def test_no_process_has_such_memory(said: int) -> None:
+    with pytest.raises(ProtocolError, match="private_bytes"):
+        parse_line(b'{"v":1,"type":"pong","seq":1,"in_room":true,"private_bytes":%d}' % said)
+
+
 def test_every_type_has_an_example_and_a_name_of_its_own() -> None:
     assert {type(example) for example in EXAMPLES} == set(TYPES)
     assert len({example.type for example in EXAMPLES}) == len(TYPES)
