@@ -1,4 +1,7 @@
-"""An agent that tries what it may not; its user's id says what. What came of it is printed, which its log keeps."""
+"""An agent that tries what it may not; its user's id says what. What came of it is printed, which its log keeps.
+
+Its children are this file as a program: a fork of a process with as many threads as an agent's may find a lock taken.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ import mmap
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from livekit.agents import Agent
 
 HOME = Path(os.environ.get("GREENROOM_HOME", "")) / "host"
 OTHER = "prewarm_" + "0" * 32
@@ -23,7 +25,9 @@ PTRACE_ATTACH = 16
 PR_SET_NAME = 15
 
 
-def make(assignment: Any) -> Agent:
+def make(assignment: Any) -> Any:
+    from livekit.agents import Agent  # seconds, which its children do without
+
     what = assignment.user_id
     if what in DEEDS:
         threading.Thread(target=DEEDS[what], daemon=True).start()
@@ -33,7 +37,12 @@ def make(assignment: Any) -> Agent:
 
 
 def tell(**found: object) -> None:
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
+
+
+def child(deed: str, *told: object) -> list[str]:
+    """What runs one that does this."""
+    return [sys.executable, "-I", "-S", __file__, deed, *map(str, told)]
 
 
 def outcome(deed: Callable[[], object]) -> str:
@@ -45,7 +54,7 @@ def outcome(deed: Callable[[], object]) -> str:
 
 
 def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
 
 
 def trace(pid: int) -> None:
@@ -110,16 +119,25 @@ def requests() -> dict[str, str]:
 
 def ask_host() -> None:
     tell(asker="agent", **requests())
-    if os.fork() == 0:
-        tell(asker="child", **requests())
-        if os.fork() == 0:
-            os.setsid()
-            while os.getppid() == os.getsid(0):  # until its parent is gone
-                time.sleep(0.01)
-            time.sleep(0.2)
-            tell(asker="orphan", **requests())
-        os._exit(0)
-    os.wait()
+    tell(asker="child", **said_by("ask"))
+    while not (answers := said_by("orphan")):
+        pass  # its host had found what was left behind, and ended it before it had asked
+    tell(asker="orphan", **answers)
+
+
+def said_by(deed: str) -> dict[str, str]:
+    """By a child, or by what it left behind."""
+    return dict(json.loads(subprocess.run(child(deed), stdout=subprocess.PIPE, check=True).stdout or "{}"))
+
+
+def orphan() -> None:
+    subprocess.Popen(child("ask_alone", os.getpid()), start_new_session=True)
+
+
+def ask_alone(parent_pid: str) -> None:
+    while os.getppid() == int(parent_pid):
+        time.sleep(0.01)
+    tell(**requests())
 
 
 def hog() -> None:
@@ -144,11 +162,13 @@ def share() -> None:
 
 
 def breed() -> None:
-    for _ in range(6):
-        if os.fork() == 0:
-            kept = b"x" * 200_000_000
-            time.sleep(600 + len(kept))
-    time.sleep(600)
+    kept = [subprocess.Popen(child("fatten")) for _ in range(6)]
+    kept[0].wait()
+
+
+def fatten() -> None:
+    kept = b"x" * 200_000_000
+    time.sleep(600 + len(kept))
 
 
 def scatter() -> None:
@@ -201,20 +221,19 @@ def stay(assignment: Any) -> None:
 
 
 def dial() -> None:
-    own, children = [dialled() for _ in range(40)], []
+    own, handed = [dialled() for _ in range(40)], []
     for _ in range(5):
         ours, theirs = socket.socketpair()
-        children.append((pid := os.fork(), ours))
-        if pid == 0:
-            lines = [dialled() for _ in range(4)]
-            time.sleep(0.5)
-            socket.send_fds(theirs, [b"x"], [line.fileno() for line in lines])
-            os._exit(0)
-    handed = [fd for _, ours in children for fd in socket.recv_fds(ours, 1, 4)[1]]
-    for pid, _ in children:
-        os.waitpid(pid, 0)
+        subprocess.run(child("hand_over", theirs.fileno()), pass_fds=[theirs.fileno()], check=True)
+        handed += socket.recv_fds(ours, 1, 4)[1]
     tell(own=sum(map(is_open, own)), childrens=sum(is_open(socket.socket(fileno=fd)) for fd in handed))
     time.sleep(600)
+
+
+def hand_over(to: str) -> None:
+    lines = [dialled() for _ in range(4)]
+    time.sleep(0.2)
+    socket.send_fds(socket.socket(fileno=int(to)), [b"x"], [line.fileno() for line in lines])
 
 
 def dialled() -> socket.socket:
@@ -234,10 +253,15 @@ def is_open(line: socket.socket) -> bool:
 
 
 def name() -> None:
-    if os.fork() == 0:
-        ctypes.CDLL(None).prctl(PR_SET_NAME, b"\x0bVmSwap: \xff", 0, 0, 0)
-        tell(named=True)
-        time.sleep(600)
+    named = subprocess.Popen(child("misname"), stdout=subprocess.PIPE)
+    assert named.stdout is not None
+    tell(**json.loads(named.stdout.readline()))
+
+
+def misname() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_NAME, b"\x0bVmSwap: \xff", 0, 0, 0)
+    tell(named=True)
+    time.sleep(600)
 
 
 def open_files() -> None:
@@ -252,10 +276,13 @@ def open_files() -> None:
 
 def busy() -> None:
     for _ in range(3):
-        if os.fork() == 0:
-            while True:
-                pass
+        subprocess.Popen(child("spin"))
     tell(nice=os.nice(0), group=Path("/proc/self/autogroup").read_text().split()[-1])
+
+
+def spin() -> None:
+    while True:
+        pass
 
 
 DEEDS = {
@@ -263,3 +290,10 @@ DEEDS = {
     "dial": dial, "name": name, "hog": hog, "share": share, "breed": breed, "bomb": bomb, "scatter": scatter,
 }  # fmt: skip
 LIES = {"flood": flood, "usurp": usurp, "stay": stay}
+CHILDRENS: dict[str, Callable[..., None]] = {
+    "ask": lambda: tell(**requests()), "orphan": orphan, "ask_alone": ask_alone, "fatten": fatten,
+    "hand_over": hand_over, "misname": misname, "spin": spin,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    CHILDRENS[sys.argv[1]](*sys.argv[2:])
