@@ -34,6 +34,8 @@ async def greenroom(server: LiveKitServer, folder: Path, idle: int, most: int) -
         "PREWARM_POOL_SIZE": str(idle),
         "POOL_CAP": "0",  # as many as the worker has idle, and never more
         "MAX_BOTS": str(most),
+        # Calls of seconds are all beginning, which is no measure of what a call takes; `most` is what there may be.
+        "PROCESSORS_PERCENT": "0",
     }
     with running_system(folder, **settings) as system:
         # As many connections as there are users: browsers do not share them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,22 @@ def stat_fields(pid: int) -> list[str]:
     Raises:
         FileNotFoundError, ProcessLookupError: there is no such process.
     """
-    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return _fields(Path(f"/proc/{pid}/stat"))
+
+
+def thread_stat_fields(pid: int) -> Iterator[list[str]]:
+    """As ``stat_fields``, of each of its threads; the main one comes first.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it came to its end
+            yield _fields(thread / "stat")
+
+
+def _fields(stat: Path) -> list[str]:
+    return stat.read_text(errors="replace").rpartition(")")[2].split()
 
 
 def boot_id() -> str:

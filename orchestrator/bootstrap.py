@@ -209,6 +209,7 @@ class Container:
             self.limits,
             ack_timeout_s=s.ack_timeout_s,
             claim_tries=s.claim_tries,
+            heard_within_s=2 * s.heartbeat_s,
             waits=self.waits,
         )
 

@@ -343,6 +343,9 @@ class Hosts(Protocol):
     async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
         """The reply to a claim; None when none came in time."""
 
+    async def is_heard(self, host: str, within_s: float) -> bool:
+        """Whether its last heartbeat is no older than this."""
+
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         """The newest lines of one agent, oldest first.
 

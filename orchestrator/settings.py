@@ -190,7 +190,7 @@ class Settings(BaseSettings):
 
     # The request path
     ack_timeout_s: float = Field(default=0.25, gt=0, le=1.5)
-    """How long an agent has to acknowledge a claim before the next one is tried; below Redis's own time-out."""
+    """How long an agent has to acknowledge a claim before the next one is tried, unless it only lacks a processor."""
     claim_tries: int = Field(default=4, ge=1, le=32)
 
     # What is told

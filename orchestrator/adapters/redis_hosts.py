@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,9 @@ KEPT_DRAINING_S = 604_800
 """A machine that is drained to be mended is still drained when it is back within a week."""
 REPLY_TTL_S = 10
 LOGS_TIMEOUT_S = 1.5
+ONE_WAIT_S = 0.5
+"""Redis is asked again after that: on a busy machine its word that there is nothing comes late, and is waited for only
+``SOCKET_TIMEOUT_S``."""
 COMMANDS_AT_ONCE = 128
 
 
@@ -93,9 +97,22 @@ class RedisHosts:
 
     async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
         """See ``ports.Hosts``."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            with translated():
+                row = await self._client.blpop([keys.reply(reply_id)], timeout=min(left_s, ONE_WAIT_S))
+            if row is not None:
+                return _reply(str(row[1]))
+        return None
+
+    async def is_heard(self, host: str, within_s: float) -> bool:
+        """See ``ports.Hosts``."""
         with translated():
-            row = await self._client.blpop([keys.reply(reply_id)], timeout=timeout_s)
-        return None if row is None else _reply(str(row[1]))
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.time()
+                pipe.hget(keys.host(host), "heartbeatAt")
+                (seconds, micros), heard_at = await pipe.execute()
+        return heard_at is not None and seconds + micros / 1e6 - float(heard_at) <= within_s
 
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         """See ``ports.Hosts``."""

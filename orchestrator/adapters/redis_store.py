@@ -38,7 +38,7 @@ from orchestrator.domain.errors import (
     PassedOnError,
     SessionNotFoundError,
 )
-from orchestrator.domain.pool import YIELD_S, AgedPool, Aging, PoolSnapshot
+from orchestrator.domain.pool import MOST_YIELD_S, AgedPool, Aging, PoolSnapshot
 from orchestrator.records import (
     NO_MORE,
     AgentIdentity,
@@ -406,7 +406,7 @@ class RedisStore:
 
     async def snapshot(self, more: Collection[str] = ()) -> PoolSnapshot:
         """See ``ports.SessionStore``."""
-        arguments = [YIELD_S, DEFAULT_KIND, *more]
+        arguments = [MOST_YIELD_S, DEFAULT_KIND, *more]
         return snapshot_of(await self._scripts.again("snapshot", [keys.HOSTS, keys.STATS_VACANCIES], arguments))
 
     async def aging(self, assign_lease_s: float, inactive_s: float, warm_max_age_s: float) -> Aging:

@@ -23,8 +23,10 @@ from enum import Enum
 from contract.keys import DEFAULT_KIND
 from contract.states import SessionState
 
-YIELD_S = 1.5
-"""So long, at most, the pool waits for users to join, and so long a user may take to be waited for."""
+YIELD_S, JOIN_S, MOST_YIELD_S = 1.5, 0.35, 5.0
+"""So long the pool waits for users to join, and ``JOIN_S`` longer for each that a processor has to let join: a crowd
+needs it, and single users who come one after another hold no refill up. ``MOST_YIELD_S`` at most, and so long a user
+may take to be waited for."""
 LOOK_AGAIN_S = 0.25
 
 
@@ -77,7 +79,7 @@ class KindSnapshot:
 
 @dataclass(frozen=True)
 class Joining:
-    """Users who were handed an agent within ``YIELD_S`` and are not in its room yet."""
+    """Users who were handed an agent within ``MOST_YIELD_S`` and are not in its room yet."""
 
     users: int = 0
     cores: float = 0.0
@@ -87,8 +89,10 @@ class Joining:
 
     def go_first(self, now: float) -> bool:
         """Whether the pool's own spawns wait for them: joining takes half a core each, and a spawn as much."""
-        busy = self.users > 0 and self.users * 2 >= self.cores > 0
-        return busy and self.lacking_since is not None and now - self.lacking_since < YIELD_S
+        if self.lacking_since is None or not self.users or not self.users * 2 >= self.cores > 0:
+            return False
+        yield_s = min(MOST_YIELD_S, YIELD_S + JOIN_S * self.users / self.cores)
+        return now - self.lacking_since < yield_s
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,21 @@ class Agent:
         finally:
             self._forget_ack(assignment.fence, future)
 
+    @property
+    def has_line(self) -> bool:
+        """Whether its line to this host is open."""
+        return self.writer is not None
+
+    def is_asked(self, fence: int) -> bool:
+        """Whether somebody waits for its answer to this assignment."""
+        return fence in self._acks
+
+    def give_up_on(self, fence: int) -> None:
+        """It does not answer to this assignment: nobody waits for that any more."""
+        for future in self._acks.pop(fence, []):
+            if not future.done():
+                future.set_exception(AgentGoneError("the agent did not acknowledge"))
+
     def _forget_ack(self, fence: int, future: asyncio.Future[Assigned]) -> None:
         waiting = self._acks.get(fence, [])
         if future in waiting:

@@ -39,16 +39,17 @@ from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, be_nice, kill_family, open_pidfd, send
+from orchestrator.host.processes import ProcessId, awaits_processor, be_nice, kill_family, open_pidfd, send
 from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.host.zygotes import Zygotes
 from orchestrator.ports import Rooms, SessionStore
-from orchestrator.records import AgentIdentity, Death, RecordOutcome
+from orchestrator.records import LATE_ACK_S, AgentIdentity, Death, RecordOutcome
 
 log = structlog.get_logger("greenroom.host")
 
-ACK_TIMEOUT_S = 1.0
-PING_TIMEOUT_S = 1.0
+LOOK_S, IDLE_LOOKS = 0.06, 3
+"""How often one that has not acknowledged is looked at. Idle so often, it is given up, and before its claim is."""
+PING_TIMEOUT_S, LATE_PING_S = 1.0, 5.0
 EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
@@ -307,13 +308,17 @@ class Agents:
     # --- assign ----------------------------------------------------------------------------------------
 
     async def assign(self, assignment: Assignment, resumption: Resumption | None = None) -> Assigned:
-        """Hand an agent over; not accepted when there is none, or it does not answer."""
+        """Hand an agent over; not accepted when there is none, or it does not answer.
+
+        One that lacks nothing but a processor to answer is waited for: ending it would make the machine busier still.
+        """
         agent = self._agents.get(assignment.session_id)
         if agent is None or agent.is_going:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
+            self._judge_soon(agent, assignment.fence)
             with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
-                answer = await agent.assign(assignment, ACK_TIMEOUT_S, resumption)
+                answer = await agent.assign(assignment, LATE_ACK_S, resumption)
         except AgentGoneError as error:
             return Assigned(fence=assignment.fence, accepted=False, reason=str(error))
         if answer.accepted and resumption is not None and resumption.active:
@@ -321,6 +326,19 @@ class Agents:
         elif answer.reason == "taken":
             self._background(self.reconcile(agent))
         return answer
+
+    def _judge_soon(self, agent: Agent, fence: int, idle_looks: int = 0) -> None:
+        asyncio.get_running_loop().call_later(LOOK_S, self._judge, agent, fence, idle_looks)
+
+    def _judge(self, agent: Agent, fence: int, idle_looks: int) -> None:
+        """Give one up that has what it needs to answer and does not. What it says is read between two looks."""
+        if not agent.is_asked(fence):
+            return
+        idle_looks = idle_looks + 1 if agent.has_line and not awaits_processor(agent.process) else 0
+        if idle_looks == IDLE_LOOKS:
+            agent.give_up_on(fence)
+        else:
+            self._judge_soon(agent, fence, idle_looks)
 
     async def reconcile(self, agent: Agent) -> bool:
         """Bring the store in line with this agent, and the agent in line with the store.
@@ -410,12 +428,17 @@ class Agents:
     async def check(self) -> list[str]:
         """Ping every agent that should answer; end those that do not. Returns their session ids."""
         agents = [agent for agent in self.all() if agent.phase != "joining" and not agent.is_going]
-        answers = await asyncio.gather(*(agent.ping(PING_TIMEOUT_S) for agent in agents))
+        answers = await asyncio.gather(*(self._answers(agent) for agent in agents))
         hung = [a for a, answered in zip(agents, answers, strict=True) if not answered and not a.is_going]
         for agent in hung:
             self._give_up(agent, "its agent did not answer a health check, or was not in its room")
         await asyncio.gather(*(agent.dead.wait() for agent in hung))
         return [agent.session_id for agent in hung]
+
+    async def _answers(self, agent: Agent) -> bool:
+        if await agent.ping(PING_TIMEOUT_S):
+            return True
+        return awaits_processor(agent.process) and await agent.ping(LATE_PING_S)
 
     def _give_up(self, agent: Agent, reason: str) -> None:
         """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""

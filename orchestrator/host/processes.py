@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.procfs import PARENT_FIELD, SESSION_FIELD, START_FIELD, STATE_FIELD, stat_fields
+from contract.procfs import PARENT_FIELD, SESSION_FIELD, START_FIELD, STATE_FIELD, stat_fields, thread_stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-_DEAD = frozenset("ZX")
+_DEAD, _AWAITING = frozenset("ZX"), frozenset("RD")
 PASSES = 100
 """Over all processes, in search of those that a dying family still starts."""
 
@@ -44,6 +44,16 @@ def is_alive(process: ProcessId) -> bool:
     except _GONE:
         return False
     return fields[STATE_FIELD] != "Z" and int(fields[START_FIELD]) == process.start_ticks
+
+
+def awaits_processor(process: ProcessId) -> bool:
+    """Whether it only lacks a processor, or its memory, to go on: a thread of it is in state R or D (proc(5)).
+
+    All threads of one that is stopped, or waits for what never comes, sleep.
+    """
+    with suppress(*_GONE):
+        return any(fields[STATE_FIELD] in _AWAITING for fields in thread_stat_fields(process.pid))
+    return False
 
 
 def open_pidfd(process: ProcessId) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.errors import AtCapacityError
 from orchestrator.domain.limits import Quota
 from orchestrator.ports import Hosts, SessionStore, TaskQueue
-from orchestrator.records import Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
+from orchestrator.records import LATE_ACK_S, Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
 from orchestrator.services.waits import Waits
 
 REQUEST_MEMORY_S = 60.0
@@ -64,6 +64,7 @@ class StartSession:
         *,
         ack_timeout_s: float,
         claim_tries: int,
+        heard_within_s: float = 2.0,
         waits: Waits | None = None,
     ) -> None:
         self._store = store
@@ -73,6 +74,7 @@ class StartSession:
         self._limits = limits
         self._ack_timeout_s = ack_timeout_s
         self._claim_tries = claim_tries
+        self._heard_within_s = heard_within_s
 
     async def __call__(self, request: StartRequest) -> Handed | Starting | Answered:
         """Hand out an agent that acknowledges, or queue a spawn.
@@ -108,7 +110,7 @@ class StartSession:
         return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 
     async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str) -> bool:
-        reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
+        reply = await self._reply(claim.host, reply_id)
         if reply is not None and reply.ok:
             return True
         if reply is not None and reply.reason == "taken":
@@ -117,6 +119,13 @@ class StartSession:
             return False
         await self._store.evict(claim.session_id, claim.fence, request.request_key, _why(reply))
         return False
+
+    async def _reply(self, host: str, reply_id: str) -> HostReply | None:
+        """What its host says of an agent, which it does in time: one that lives and is silent is late itself."""
+        reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
+        if reply is None and await self._hosts.is_heard(host, self._heard_within_s):
+            return await self._hosts.acknowledged(reply_id, LATE_ACK_S)
+        return reply
 
     async def _spawn(self, request: StartRequest, dead: int, refill: bool) -> Starting | Answered:
         session_id = f"session_{int(time.time() * 1000)}_{secrets.token_hex(16)}"

@@ -203,6 +203,24 @@ async def test_no_reply(hosts: RedisHosts) -> None:
     assert await hosts.acknowledged("nobody", 0.02) is None
 
 
+async def test_a_reply_that_is_late(hosts: RedisHosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis said in between that there is none."""
+    monkeypatch.setattr("orchestrator.adapters.redis_hosts.ONE_WAIT_S", 0.01)
+    waiting = asyncio.create_task(hosts.acknowledged("r1", 30))
+    await asyncio.sleep(0.1)
+    await hosts.answer(keys.reply("r1"), HostReply(ok=True))
+    assert await waiting == HostReply(ok=True)
+
+
+async def test_whether_a_host_was_heard_of_late(hosts: RedisHosts, client: Client) -> None:
+    assert not await hosts.is_heard(HOST, 30), "nobody knows it"
+    await beat(hosts)
+    assert await hosts.is_heard(HOST, 30)
+    seconds, _ = await client.time()
+    await client.hset(keys.host(HOST), "heartbeatAt", seconds - 31)
+    assert not await hosts.is_heard(HOST, 30)
+
+
 async def test_logs(hosts: RedisHosts) -> None:
     lines = [{"at": 1.0, "text": "hello"}]
 

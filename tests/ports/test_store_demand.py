@@ -14,7 +14,7 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.demand import slot_of
 from orchestrator.domain.errors import AtCapacityError
-from orchestrator.domain.pool import YIELD_S, Joining
+from orchestrator.domain.pool import MOST_YIELD_S, Joining
 from orchestrator.records import NoneReady
 from tests.support.records import LIMITS, beat, claimed, cold_id, start_request, warm
 
@@ -94,7 +94,7 @@ async def test_a_snapshot_says_who_is_about_to_join(store: RedisStore, hosts: Re
     assert (joining.users, joining.cores) == (2, 6)
     assert joining.lacking_since == pytest.approx(before, abs=1.0)
     await store.mark_active(first.session_id)
-    await client.zadd(keys.sessions_in(SessionState.ASSIGNED), {second.session_id: before - YIELD_S})
+    await client.zadd(keys.sessions_in(SessionState.ASSIGNED), {second.session_id: before - MOST_YIELD_S})
     await client.hset(keys.host("h2"), "processors", "1e999")
     joining = (await store.snapshot()).joining
     assert (joining.users, joining.cores) == (0, 4)

@@ -99,7 +99,7 @@ class FakeRooms:
 
 
 class AckingHosts(RedisHosts):
-    """Hosts whose agents acknowledge at once, but for as many as are ``silent``."""
+    """Hosts whose agents acknowledge at once, but for as many as are ``silent``, and so are their hosts."""
 
     silent = 0
 
@@ -108,6 +108,9 @@ class AckingHosts(RedisHosts):
             self.silent -= 1
             return None
         return HostReply(True)
+
+    async def is_heard(self, host: str, within_s: float) -> bool:
+        return False
 
     async def logs(self, host: str, session_id: str, limit: int) -> list[Any]:
         return [{"at": 1.0, "text": f"{session_id} on {host}"}][:limit]

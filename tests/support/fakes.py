@@ -58,6 +58,8 @@ class FakeTaskQueue:
 class FakeHosts:
     """Answers claims with these replies, one after another; then with silence."""
 
+    heard: bool = False
+    """Whether its heartbeats come."""
     replies: list[HostReply | None] = field(default_factory=list)
     lines: list[Mapping[str, object]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -66,6 +68,9 @@ class FakeHosts:
     async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
         self.asked.append(reply_id)
         return self.replies.pop(0) if self.replies else None
+
+    async def is_heard(self, host: str, within_s: float) -> bool:
+        return self.heard
 
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         self.logs_asked.append((host, session_id, limit))

@@ -90,8 +90,12 @@ LACKING = NOW - 0.5
         (Joining(2, 4, LACKING), True),
         (Joining(3, 0, LACKING), False),
         (Joining(1, 2, None), False),
-        (Joining(9, 2, NOW - 1.49), True),
-        (Joining(9, 2, NOW - 1.5), False),
+        (Joining(2, 4, NOW - 1.67), True),
+        (Joining(2, 4, NOW - 1.68), False),
+        (Joining(10, 2, NOW - 3.24), True),
+        (Joining(10, 2, NOW - 3.26), False),
+        (Joining(99, 2, NOW - 4.99), True),
+        (Joining(99, 2, NOW - 5), False),
     ],
 )
 def test_the_pool_grows_a_moment_after_users_who_join(joining: Joining, goes_first: bool) -> None:

@@ -117,6 +117,19 @@ async def test_what_one_says_first_after_a_restart_is_all_that_it_may_say() -> N
     assert agent.assignment == assignment(7)
 
 
+async def test_one_that_is_given_up_is_not_waited_for() -> None:
+    agent, writer = make_agent()
+    waiting = asyncio.create_task(agent.assign(assignment(7), LONG_S))
+    await until_sent(writer)
+    assert agent.is_asked(7)
+    agent.give_up_on(8)
+    assert agent.is_asked(7)
+    agent.give_up_on(7)
+    with pytest.raises(AgentGoneError, match="did not acknowledge"):
+        await waiting
+    assert not agent.is_asked(7)
+
+
 async def test_an_answer_that_was_lost_with_its_line_is_heard_from_the_next_one() -> None:
     agent, writer = make_agent()
     waiting = asyncio.create_task(agent.assign(assignment(), LONG_S))

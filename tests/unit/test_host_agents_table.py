@@ -17,6 +17,7 @@ import pytest
 from contract.messages import (
     SIGNALLED,
     AgentLimits,
+    Assigned,
     Assignment,
     Fork,
     Forked,
@@ -487,6 +488,76 @@ async def test_one_that_says_it_leaves_is_not_asked_and_not_handed_out(
     assignment = Assignment(session_id=warm_id(1), fence=7, user_id="user-1")
     assert not (await host.agents.assign(assignment)).accepted
     assert host.agents.count == 1, "it has its place until it is gone"
+
+
+@pytest.mark.parametrize(("busy", "looks"), [("", 3), ("..b", 6), ("bbbbb", 8)])
+async def test_one_that_is_idle_and_does_not_answer_is_given_up(
+    host: Host, busy: str, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at, at first it is sometimes busy (b): it lacks a processor, and its answer may come."""
+    agent, seen = await _waiting(host), 0
+
+    def look(_: object) -> bool:
+        nonlocal seen
+        seen += 1
+        return busy[seen - 1 : seen] == "b"
+
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    monkeypatch.setattr(module, "awaits_processor", look)
+    answer = await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))
+    assert (answer.accepted, answer.reason) == (False, "the agent did not acknowledge")
+    assert seen == looks
+    assert agent.ending is None, "that is for whoever asked"
+
+
+async def test_one_whose_line_is_on_its_way_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    monkeypatch.setattr(module, "awaits_processor", lambda _: False)
+    agent = await _waiting(host)
+    assert agent.writer is not None
+    agent.detach(agent.writer)
+    assigning = asyncio.create_task(host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1")))
+    await asyncio.sleep(0.05)
+    assert not assigning.done()
+    host.says_hello(warm_id(1), host.zygote.processes[0], "ready")
+    assert (await assigning).reason == "the agent did not acknowledge"
+
+
+async def test_a_busy_one_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, looks = await _waiting(host), 0
+
+    def look(_: object) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 20:
+            agent.acknowledged(Assigned(fence=7, accepted=True))
+        return True
+
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    monkeypatch.setattr(module, "awaits_processor", look)
+    assert (await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))).accepted
+    await asyncio.sleep(0.01)
+    assert looks == 20, "it is not looked at any more"
+
+
+@pytest.mark.parametrize(("is_busy", "answers", "stays"), [(True, [0, 1], 1), (True, [0, 0], 0), (False, [0, 1], 0)])
+async def test_a_busy_one_has_longer_to_answer_a_health_check(
+    host: Host, is_busy: bool, answers: list[int], stays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, left = await _waiting(host), list(answers)
+
+    async def ping(_: float) -> bool:
+        return bool(left.pop(0))
+
+    monkeypatch.setattr(agent, "ping", ping)
+    monkeypatch.setattr(module, "awaits_processor", lambda _: is_busy)
+    checking = asyncio.create_task(host.agents.check())
+    if not stays:
+        async with asyncio.timeout(PATIENCE_S):
+            while agent.ending is None:
+                await asyncio.sleep(0)
+        _die(host)
+    assert await checking == ([] if stays else [warm_id(1)])
 
 
 @pytest.mark.parametrize("ends", ["its time is up", "it is ended"])

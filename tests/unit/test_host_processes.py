@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from contract.procfs import private_bytes, start_ticks
-from orchestrator.host.processes import ProcessId, Table, is_alive, kill_family, open_pidfd, send
+from orchestrator.host.processes import ProcessId, Table, awaits_processor, is_alive, kill_family, open_pidfd, send
 from tests.support.servers import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -52,6 +52,33 @@ def state(pid: int) -> str:
 
 def is_dead(pid: int) -> bool:
     return state(pid) in {"", "Z"}
+
+
+BUSY = """
+import threading, time
+def spin():
+    while True:
+        pass
+print("up", flush=True)
+threading.Thread(target=spin).start() if {beside} else spin()
+"""
+
+
+def test_one_that_is_idle_awaits_no_processor(sleeper: subprocess.Popen[bytes]) -> None:
+    wait_until(lambda: not awaits_processor(identity(sleeper.pid)), what="it sleeps")
+    process = identity(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    assert not awaits_processor(process)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["its main thread", "another thread"])
+def test_one_that_is_busy_does_until_it_is_stopped(beside: bool) -> None:
+    with subprocess.Popen([sys.executable, "-c", BUSY.format(beside=beside)], stdout=subprocess.PIPE) as process:
+        wait_until(lambda: awaits_processor(identity(process.pid)), what="it spins")
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not awaits_processor(identity(process.pid)), what="it was stopped")
+        process.kill()
 
 
 def test_a_process_is_itself_only(sleeper: subprocess.Popen[bytes]) -> None:

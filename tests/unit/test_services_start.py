@@ -77,6 +77,18 @@ async def test_one_that_does_not_is_evicted_and_the_next_is_tried(scene: Scene, 
     assert len(set(scene.hosts.asked)) == 2, "each try has a reply of its own"
 
 
+@pytest.mark.parametrize("late", [YES, BROKEN, None])
+async def test_a_host_that_lives_is_waited_for(scene: Scene, late: HostReply | None) -> None:
+    """It would have said that its agent is hung: both lack a processor, and another agent would, too."""
+    [session_id] = await warm(scene.store, 1)
+    scene.hosts.heard, scene.hosts.replies = True, [None, late]
+    started = await scene.start()(start_request())
+    assert len(scene.hosts.asked) == 2
+    assert len(set(scene.hosts.asked)) == 1, "the reply to the same claim"
+    assert started.dead == (0 if late is YES else 1)
+    assert await scene.state(session_id) is (SessionState.ASSIGNED if late is YES else SessionState.FAILED)
+
+
 async def test_one_that_is_somebody_elses_is_left_alone(scene: Scene) -> None:
     ids = await warm(scene.store, 1, 2)
     scene.hosts.replies = [TAKEN, YES]
