@@ -522,7 +522,7 @@ class Finished:
 
 
 LATE_ACK_S = 2.0
-"""For how long an agent that lives, and lacks nothing but a processor, may leave a claim without its answer."""
+"""For how long an agent that lives, and lacks nothing but a processor, may leave a start without its answer."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Agent:
     """Whether an earlier daemon started it."""
     hearsay: bool = False
     """Whether an earlier daemon may have handed it over: then its own word is all that this one has of that."""
+    group_nice: int | None = None
+    """The niceness of its scheduling group, where it was set."""
     in_call: bool = False
     """Whether it was started for a call whose agent died."""
     generation: str = ""

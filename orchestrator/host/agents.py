@@ -35,6 +35,7 @@ from contract.messages import (
 from contract.states import SessionState
 from orchestrator.domain.capacity import Capacity
 from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.domain.niceness import group_niceness
 from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
@@ -49,7 +50,7 @@ log = structlog.get_logger("greenroom.host")
 
 LOOK_S, IDLE_LOOKS = 0.06, 3
 """How often one that has not acknowledged is looked at. Idle so often, it is given up, and before its claim is."""
-PING_TIMEOUT_S, LATE_PING_S = 1.0, 5.0
+PING_TIMEOUT_S, LATE_PING_S = 1.0, 3.0
 EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
@@ -291,10 +292,20 @@ class Agents:
         agent.attach(hello, writer)
         if agent.phase == "joining":
             agent.send(Admit(token=self._settings.agent_token(agent.session_id)))
-        be_nice(agent.process.pid, self._settings.limits.nice)
+        self._be_nice(agent)
         if agent.phase != "joining":
             self._background(self.reconcile(agent))
         return agent
+
+    def share_processors(self) -> None:
+        """Have each agent be as nice as fits to how many there are by now."""
+        for agent in self.all():
+            self._be_nice(agent)
+
+    def _be_nice(self, agent: Agent) -> None:
+        nice = group_niceness(self._settings.limits.nice, len(self._agents))
+        if agent.group_nice != nice and be_nice(agent.process.pid, nice):
+            agent.group_nice = nice
 
     def _watch(self, session_id: str, process: ProcessId, created_at: float) -> Agent | None:
         pidfd = open_pidfd(process)

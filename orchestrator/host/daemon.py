@@ -263,6 +263,7 @@ class HostDaemon:
     async def _housekeeping(self) -> None:
         while True:
             try:
+                self._agents.share_processors()
                 await self._measure()
                 await asyncio.to_thread(self._files.trim)
             except Exception:

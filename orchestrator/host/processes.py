@@ -151,10 +151,13 @@ def all_pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def be_nice(pid: int, nice: int) -> None:
+def be_nice(pid: int, nice: int) -> bool:
     """Where the kernel schedules sessions as groups (sched(7), autogroup), it is the group's niceness that counts.
 
-    Only root may say so of a hidden process; without it, the group has as much as any other.
+    Only root may say so of a hidden process, and more than ten times a second; returns whether it was done.
     """
-    with suppress(OSError):
+    try:
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+    except OSError:
+        return False
+    return True

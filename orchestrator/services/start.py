@@ -86,6 +86,7 @@ class StartSession:
             StoreUnavailableError: Redis is away; the same request may be sent again.
         """
         dead, refill = 0, False
+        wait_until = time.monotonic() + LATE_ACK_S
         quotas: Sequence[Quota] = ()
         for _ in range(self._claim_tries):
             reply_id = secrets.token_hex(12)
@@ -94,7 +95,7 @@ class StartSession:
                 case Claimed():
                     # Only the first claim of a burst says that a refill is due, and its agent may be the dead one.
                     refill, quotas = refill or outcome.refill, outcome.quotas
-                    if await self._acknowledged(request, outcome, reply_id):
+                    if await self._acknowledged(request, outcome, reply_id, wait_until):
                         return Handed(outcome.session_id, outcome.assigned_at, refill, dead, quotas)
                     dead += 1
                 case NoneReady():
@@ -109,8 +110,8 @@ class StartSession:
         spawned = await self._spawn(request, dead, refill)
         return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 
-    async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str) -> bool:
-        reply = await self._reply(claim.host, reply_id)
+    async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str, wait_until: float) -> bool:
+        reply = await self._reply(claim.host, reply_id, wait_until)
         if reply is not None and reply.ok:
             return True
         if reply is not None and reply.reason == "taken":
@@ -120,11 +121,12 @@ class StartSession:
         await self._store.evict(claim.session_id, claim.fence, request.request_key, _why(reply))
         return False
 
-    async def _reply(self, host: str, reply_id: str) -> HostReply | None:
+    async def _reply(self, host: str, reply_id: str, wait_until: float) -> HostReply | None:
         """What its host says of an agent, which it does in time: one that lives and is silent is late itself."""
         reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
-        if reply is None and await self._hosts.is_heard(host, self._heard_within_s):
-            return await self._hosts.acknowledged(reply_id, LATE_ACK_S)
+        left_s = wait_until - time.monotonic()
+        if reply is None and left_s > 0 and await self._hosts.is_heard(host, self._heard_within_s):
+            return await self._hosts.acknowledged(reply_id, left_s)
         return reply
 
     async def _spawn(self, request: StartRequest, dead: int, refill: bool) -> Starting | Answered:

@@ -560,6 +560,28 @@ async def test_a_busy_one_has_longer_to_answer_a_health_check(
     assert await checking == ([] if stays else [warm_id(1)])
 
 
+async def test_many_share_what_a_few_may_have(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    may = True
+
+    def be_nice(pid: int, nice: int) -> bool:
+        told.append((pid, nice))
+        return may
+
+    monkeypatch.setattr(module, "be_nice", be_nice)
+    agent = await _waiting(host)
+    pid = agent.process.pid
+    host.agents.share_processors()
+    assert told == [(pid, AgentLimits().nice)], "once"
+    monkeypatch.setattr(module, "group_niceness", lambda nice, agents: nice + agents)
+    may = False
+    host.agents.share_processors()
+    may = True
+    host.agents.share_processors()
+    host.agents.share_processors()
+    assert told[1:] == [(pid, AgentLimits().nice + 1)] * 2, "until it is"
+
+
 @pytest.mark.parametrize("ends", ["its time is up", "it is ended"])
 async def test_one_that_says_it_leaves_and_stays_is_ended(
     host: Host, ends: str, monkeypatch: pytest.MonkeyPatch
