@@ -56,7 +56,7 @@ limit:<name>:<digest>   zset    a window   claim                       claim: re
 user:<owner>:sessions   set     a week     claim, reserve_cold,        claim, reserve_cold: how many live sessions
                                            finish (Lua)                a user has, where that is limited
 reply:<request id>      list    10 s       host                        the API request that waits on it
-idem:<digest>           hash    a day, or  claim, reserve_cold         claim, reserve_cold
+idem:<digest>           hash    a day, or  claim, reserve_cold, evict  claim, reserve_cold
                                 a minute for a request without a key of its own
 webhooks                zset    400 s      API: ids of LiveKit's       API: one that comes again does nothing
                                 past last  events, score: acted on at

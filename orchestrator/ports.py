@@ -62,7 +62,7 @@ class SessionStore(Protocol):
             RateLimitedError: a rate is used up, or this user has as many sessions as one may have.
         """
 
-    async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
+    async def evict(self, session_id: str, fence: int, request_key: str, reason: str, reply_id: str) -> bool:
         """Fail a claimed session whose agent did not acknowledge, so that the request may claim again."""
 
     async def release_claim(self, request_key: str, session_id: str) -> None:
@@ -344,7 +344,7 @@ class Hosts(Protocol):
         """The reply to a claim; None when none came in time."""
 
     async def is_heard(self, host: str, within_s: float) -> bool:
-        """Whether its last heartbeat is no older than this."""
+        """Whether it holds its lease, and its last heartbeat is no older than this."""
 
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         """The newest lines of one agent, oldest first.

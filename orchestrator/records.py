@@ -521,10 +521,6 @@ class Finished:
     host: str | None = None
 
 
-LATE_ACK_S = 2.0
-"""For how long an agent that lives, and lacks nothing but a processor, may leave a start without its answer."""
-
-
 @dataclass(frozen=True)
 class HostReply:
     """A host's answer to a command."""

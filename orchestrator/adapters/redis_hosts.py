@@ -110,9 +110,11 @@ class RedisHosts:
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.time()
-                pipe.hget(keys.host(host), "heartbeatAt")
-                (seconds, micros), heard_at = await pipe.execute()
-        return heard_at is not None and seconds + micros / 1e6 - float(heard_at) <= within_s
+                pipe.hgetall(keys.host(host))
+                (seconds, micros), row = await pipe.execute()
+        now = float(seconds) + float(micros) / 1e6
+        heard_at, until = number_in(row, "heartbeatAt") or 0.0, number_in(row, "leaseUntil") or 0.0
+        return now - heard_at <= within_s and until > now
 
     async def logs(self, host: str, session_id: str, limit: int) -> list[Mapping[str, object]]:
         """See ``ports.Hosts``."""

@@ -106,10 +106,12 @@ class RedisStore:
                 raise too_many_at_once(request)
         return replayed(reply)
 
-    async def evict(self, session_id: str, fence: int, request_key: str, reason: str) -> bool:
+    async def evict(self, session_id: str, fence: int, request_key: str, reason: str, reply_id: str) -> bool:
         """See ``ports.SessionStore``."""
         own = [keys.session(session_id), keys.idempotency(request_key)]
-        return bool(await self._scripts.again("evict", own, [session_id, fence, reason, self._record_s]))
+        return bool(
+            await self._scripts.again("evict", own, [session_id, fence, reason, self._record_s, keys.reply(reply_id)])
+        )
 
     async def release_claim(self, request_key: str, session_id: str) -> None:
         """See ``ports.SessionStore``."""

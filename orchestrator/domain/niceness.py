@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from math import ceil, log
 
-FEW = 6
-"""Agents of niceness 5 weigh twice as much together as a group of niceness 0: more of them share that."""
+FEW = 8
+"""Agents of niceness 5 weigh two and a half times as much together as a group of niceness 0: more share that."""
 STEP, NICEST = 1.25, 19
 """A group's weight from one niceness to the next: sched(7), ``sched_prio_to_weight`` in the kernel."""
 

@@ -276,7 +276,8 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     held = {each for kind, lack in lacking for each in room.among(kind, lack)}
     growing = [kind for kind, state in snapshot.kinds.items() if state.is_open and kind not in held]
     grown = _grow(snapshot, policy, room, growing)
-    if grown and snapshot.joining.go_first(now):
+    # A refill waits in its worker, and with one spawn at a time that is all that there is for users, too.
+    if grown and policy.spawn_concurrency > 1 and snapshot.joining.go_first(now):
         return [*actions, LookAgain()]
     return actions + grown
 

@@ -44,12 +44,15 @@ from orchestrator.host.processes import ProcessId, awaits_processor, be_nice, ki
 from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.host.zygotes import Zygotes
 from orchestrator.ports import Rooms, SessionStore
-from orchestrator.records import LATE_ACK_S, AgentIdentity, Death, RecordOutcome
+from orchestrator.records import AgentIdentity, Death, RecordOutcome
 
 log = structlog.get_logger("greenroom.host")
 
-LOOK_S, IDLE_LOOKS = 0.06, 3
-"""How often one that has not acknowledged is looked at. Idle so often, it is given up, and before its claim is."""
+LATE_ACK_S = 2.0
+"""So long an agent that lacks nothing but a processor may take to acknowledge: no start waits longer."""
+LOOK_S, IDLE_LOOKS, LOOKS_FOR_LINE = 0.06, 3, 8
+"""How often one that has not acknowledged is looked at. Idle so often, it is given up, and before its claim is; without
+a line, which it tries to open ten times a second, a little later."""
 PING_TIMEOUT_S, LATE_PING_S = 1.0, 3.0
 EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
@@ -345,8 +348,8 @@ class Agents:
         """Give one up that has what it needs to answer and does not. What it says is read between two looks."""
         if not agent.is_asked(fence):
             return
-        idle_looks = idle_looks + 1 if agent.has_line and not awaits_processor(agent.process) else 0
-        if idle_looks == IDLE_LOOKS:
+        idle_looks = 0 if awaits_processor(agent.process) else idle_looks + 1
+        if idle_looks >= (IDLE_LOOKS if agent.has_line else LOOKS_FOR_LINE):
             agent.give_up_on(fence)
         else:
             self._judge_soon(agent, fence, idle_looks)

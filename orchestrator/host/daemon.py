@@ -31,7 +31,7 @@ from orchestrator.domain.errors import GreenroomError, HostIdTakenError, StoreUn
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agent_user import AgentUser
-from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.agents import LATE_ACK_S, Agents, AgentSettings
 from orchestrator.host.drain import Drain
 from orchestrator.host.entry import enter
 from orchestrator.host.fence import Fence
@@ -245,7 +245,7 @@ class HostDaemon:
         await self._entered.wait()  # they may be another daemon's
         while True:
             try:
-                after = after or await self._hosts.position(self._settings.ack_timeout_s)
+                after = after or await self._hosts.position(LATE_ACK_S)
                 for entry_id, command in await self._hosts.commands(host, after, COMMAND_BLOCK_MS):
                     after = entry_id
                     self._background(self._obey(command))

@@ -8,12 +8,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from contract.procfs import PARENT_FIELD, SESSION_FIELD, START_FIELD, STATE_FIELD, stat_fields, thread_stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
 _DEAD, _AWAITING = frozenset("ZX"), frozenset("RD")
+THREADS_LOOKED_AT = 64
+"""Of one process, the main one first: an agent has some thirty, and one with thousands is not to hold up its host."""
 PASSES = 100
 """Over all processes, in search of those that a dying family still starts."""
 
@@ -52,7 +55,8 @@ def awaits_processor(process: ProcessId) -> bool:
     All threads of one that is stopped, or waits for what never comes, sleep.
     """
     with suppress(*_GONE):
-        return any(fields[STATE_FIELD] in _AWAITING for fields in thread_stat_fields(process.pid))
+        threads = islice(thread_stat_fields(process.pid), THREADS_LOOKED_AT)
+        return any(fields[STATE_FIELD] in _AWAITING for fields in threads)
     return False
 
 

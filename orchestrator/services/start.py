@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.errors import AtCapacityError
 from orchestrator.domain.limits import Quota
 from orchestrator.ports import Hosts, SessionStore, TaskQueue
-from orchestrator.records import LATE_ACK_S, Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
+from orchestrator.records import Answered, Claimed, HostReply, Limits, NoneReady, Queued, StartRequest
 from orchestrator.services.waits import Waits
 
 REQUEST_MEMORY_S = 60.0
 """How long a request without a key of its own is remembered: long enough for the driver to send it again."""
 IDEMPOTENCY_S = 86_400.0
+LATE_S, LAST_CLAIM_S, CLAIMS_S = 1.6, 1.8, 2.0
+"""Of one start, from its beginning: until when it waits for what is late, makes another claim, and waits for an answer.
+The API gives a start up that has no outcome soon after (``api.state.STORE_DEADLINE_S``)."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,18 @@ class StartSession:
             StoreUnavailableError: Redis is away; the same request may be sent again.
         """
         dead, refill = 0, False
-        wait_until = time.monotonic() + LATE_ACK_S
+        began = time.monotonic()
         quotas: Sequence[Quota] = ()
         for _ in range(self._claim_tries):
+            if time.monotonic() - began > LAST_CLAIM_S:
+                break
             reply_id = secrets.token_hex(12)
             outcome = await self._store.claim(request, reply_id)
             match outcome:
                 case Claimed():
                     # Only the first claim of a burst says that a refill is due, and its agent may be the dead one.
                     refill, quotas = refill or outcome.refill, outcome.quotas
-                    if await self._acknowledged(request, outcome, reply_id, wait_until):
+                    if await self._acknowledged(request, outcome, reply_id, began):
                         return Handed(outcome.session_id, outcome.assigned_at, refill, dead, quotas)
                     dead += 1
                 case NoneReady():
@@ -110,21 +115,22 @@ class StartSession:
         spawned = await self._spawn(request, dead, refill)
         return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 
-    async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str, wait_until: float) -> bool:
-        reply = await self._reply(claim.host, reply_id, wait_until)
+    async def _acknowledged(self, request: StartRequest, claim: Claimed, reply_id: str, began: float) -> bool:
+        reply = await self._reply(claim.host, reply_id, began)
         if reply is not None and reply.ok:
             return True
         if reply is not None and reply.reason == "taken":
             # The store had lost that this agent belongs to somebody: its host puts the record right.
             await self._store.release_claim(request.request_key, claim.session_id)
             return False
-        await self._store.evict(claim.session_id, claim.fence, request.request_key, _why(reply))
+        await self._store.evict(claim.session_id, claim.fence, request.request_key, _why(reply), reply_id)
         return False
 
-    async def _reply(self, host: str, reply_id: str, wait_until: float) -> HostReply | None:
+    async def _reply(self, host: str, reply_id: str, began: float) -> HostReply | None:
         """What its host says of an agent, which it does in time: one that lives and is silent is late itself."""
-        reply = await self._hosts.acknowledged(reply_id, self._ack_timeout_s)
-        left_s = wait_until - time.monotonic()
+        left_s = CLAIMS_S - (time.monotonic() - began)
+        reply = await self._hosts.acknowledged(reply_id, min(self._ack_timeout_s, left_s))
+        left_s = LATE_S - (time.monotonic() - began)
         if reply is None and left_s > 0 and await self._hosts.is_heard(host, self._heard_within_s):
             return await self._hosts.acknowledged(reply_id, left_s)
         return reply

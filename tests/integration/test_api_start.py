@@ -78,6 +78,17 @@ async def test_a_silent_agent_is_evicted_in_the_same_request(api: ApiUnderTest) 
     assert session["error"].startswith("agent_unresponsive: ")
 
 
+@pytest.mark.alone
+async def test_a_host_that_froze_a_moment_ago_costs_no_answer(api: ApiUnderTest) -> None:
+    """Its heartbeats came until just now, so it is waited for, and no longer than the API waits for the store."""
+    waiting = await api.warm(3)
+    answer = await api.start({"userId": "a"})
+    assert answer.status_code == 202
+    states = [(await api.client.get(f"/api/session/{session_id}")).json()["status"] for session_id in waiting]
+    assert "failed" in states
+    assert "assigned" not in states, "each that was claimed was given up"
+
+
 async def test_duplicates_at_once_get_one_agent(api: ApiUnderTest) -> None:
     await api.warm(4)
     headers = {"Idempotency-Key": "one"}

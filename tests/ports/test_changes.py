@@ -70,7 +70,7 @@ CHANGES: dict[str, Callable[[RedisStore], Awaitable[object]]] = {
     "replace": lambda store: store.replace(warm_id(6), identity(), "x", "agent_died", ReplaceRule(2)),
     "replace, past the last": lambda store: store.replace(warm_id(6), identity(), "x", "agent_died", ReplaceRule(0)),
     "retire": lambda store: store.retire(1, "smaller"),
-    "evict": lambda store: store.evict(warm_id(5), 77, "key", "x"),
+    "evict": lambda store: store.evict(warm_id(5), 77, "key", "x", "r"),
     "token_made": lambda store: store.token_made(warm_id(5)),
     "keep_timeline": lambda store: store.keep_timeline(warm_id(5), {"click": 0}),
 }
@@ -127,7 +127,7 @@ async def test_what_changes_nothing_is_not_told(
         await store.finish(warm_id(404), S.ENDED, "x")
         await store.begin_spawn(warm_id(1), 20)
         await store.dispatch(cold_id(1), LIMITS)
-        await store.evict(warm_id(5), 1, "key", "x")
+        await store.evict(warm_id(5), 1, "key", "x", "r")
         await store.keep_timeline(warm_id(5), {"click": 0, "answer": 1})
         await store.counts(3)
         assert await everything_until(listener, store, client) == []

@@ -219,6 +219,11 @@ async def test_whether_a_host_was_heard_of_late(hosts: RedisHosts, client: Clien
     seconds, _ = await client.time()
     await client.hset(keys.host(HOST), "heartbeatAt", seconds - 31)
     assert not await hosts.is_heard(HOST, 30)
+    await client.hset(keys.host(HOST), "heartbeatAt", "yesterday")
+    assert not await hosts.is_heard(HOST, 30)
+    await beat(hosts)
+    await hosts.sign_off(HOST)
+    assert not await hosts.is_heard(HOST, 30), "it left"
 
 
 async def test_logs(hosts: RedisHosts) -> None:

@@ -168,8 +168,8 @@ async def test_the_same_request_after_its_session_ended_is_given_another(store: 
 async def test_evicted_then_another_is_claimed(store: RedisStore, hosts: RedisHosts) -> None:
     await warm(store, 1, 2)
     first = await claimed(store, "key")
-    assert await store.evict(first.session_id, first.fence, "key", "silent") is True
-    assert await store.evict(first.session_id, first.fence, "key", "silent") is False
+    assert await store.evict(first.session_id, first.fence, "key", "silent", "r") is True
+    assert await store.evict(first.session_id, first.fence, "key", "silent", "r") is False
     second = await claimed(store, "key")
     assert second.session_id != first.session_id
     assert second.fence > first.fence
@@ -179,6 +179,19 @@ async def test_evicted_then_another_is_claimed(store: RedisStore, hosts: RedisHo
     told = [fields["type"] for _, fields in await hosts.commands(HOST, "0", 10)]
     assert told == ["assign", "end", "assign"], "its host ends it"
     assert (await store.counts(0)).dead_claims == 1
+
+
+async def test_who_asked_last_evicts(store: RedisStore) -> None:
+    """The request came again: who waits for its agent's answer now may still hear that it took the session."""
+    await warm(store, 1, 2)
+    first = await claimed(store, "key", reply="r1")
+    again = await claimed(store, "key", reply="r2")
+    assert (again.session_id, again.fence) == (first.session_id, first.fence)
+    assert await store.evict(first.session_id, first.fence, "key", "silent", "r1") is False
+    assert (await claimed(store, "key", reply="r3")).session_id == first.session_id
+    assert await store.evict(first.session_id, first.fence, "key", "silent", "r2") is False
+    assert await store.evict(first.session_id, first.fence, "key", "silent", "r3") is True
+    assert (await claimed(store, "key", reply="r4")).session_id != first.session_id
 
 
 @pytest.mark.parametrize("how", ["another fence", "active", "ended"])
@@ -193,7 +206,7 @@ async def test_one_that_moved_on_is_not_evicted(store: RedisStore, how: str) -> 
     else:
         await store.finish(claim.session_id, SessionState.ENDED, "over")
     before = await store.get(claim.session_id)
-    assert await store.evict(claim.session_id, fence, "key", "silent") is False
+    assert await store.evict(claim.session_id, fence, "key", "silent", "r") is False
     assert await store.get(claim.session_id) == before
     assert (await store.counts(0)).dead_claims == 0
 
@@ -201,9 +214,9 @@ async def test_one_that_moved_on_is_not_evicted(store: RedisStore, how: str) -> 
 async def test_an_eviction_forgets_only_its_own_claim(store: RedisStore) -> None:
     await warm(store, 1, 2)
     first = await claimed(store, "key")
-    await store.evict(first.session_id, first.fence, "key", "silent")
+    await store.evict(first.session_id, first.fence, "key", "silent", "r")
     second = await claimed(store, "key")
-    await store.evict(first.session_id, first.fence, "key", "late")
+    await store.evict(first.session_id, first.fence, "key", "late", "r")
     assert (await claimed(store, "key")).session_id == second.session_id
 
 
@@ -304,7 +317,7 @@ async def test_the_same_request_twice_at_once_has_one_agent(store: RedisStore) -
 async def test_a_cold_start_after_all_claims_were_evicted(store: RedisStore) -> None:
     await warm(store, 1)
     claim = await claimed(store, "key")
-    await store.evict(claim.session_id, claim.fence, "key", "silent")
+    await store.evict(claim.session_id, claim.fence, "key", "silent", "r")
     assert await store.claim(start_request("key"), "r") == NoneReady()
     queued = await store.reserve_cold(start_request("key"), cold_id(1), "t", LIMITS)
     assert queued == Queued(cold_id(1), dispatched=True, position=1)

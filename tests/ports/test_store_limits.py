@@ -110,7 +110,7 @@ async def test_one_whose_agent_did_not_answer_counts_once(store: RedisStore) -> 
     request = _request(key="k")
     first = await store.claim(request, "r")
     assert isinstance(first, Claimed)
-    await store.evict(first.session_id, first.fence, "k", "silent")
+    await store.evict(first.session_id, first.fence, "k", "silent", "r")
     assert await _left(store, request) == [1, 2]
 
 
@@ -196,7 +196,7 @@ async def test_an_evicted_agent_gives_its_place_back(store: RedisStore) -> None:
     await warm(store, 1, 2)
     first = await store.claim(_crowding(key="k", most=1), "r")
     assert isinstance(first, Claimed)
-    await store.evict(first.session_id, first.fence, "k", "silent")
+    await store.evict(first.session_id, first.fence, "k", "silent", "r")
     assert isinstance(await store.claim(_crowding(key="k", most=1), "r"), Claimed)
 
 

@@ -103,7 +103,7 @@ class Walk:
 
     async def do_evict(self, _: str) -> None:
         if self.last is not None:
-            await self.store.evict(self.last.session_id, self.last.fence, self.last_key, "silent")
+            await self.store.evict(self.last.session_id, self.last.fence, self.last_key, "silent", "r")
 
     async def do_release(self, session_id: str) -> None:
         await self.store.release_claim(self.last_key, self.last.session_id if self.last else session_id)

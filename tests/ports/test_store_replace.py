@@ -272,7 +272,7 @@ async def test_a_claim_without_an_answer_leaves_no_replacement_behind(store: Red
     outcome = await store.claim(start_request("key"), "r")
     assert isinstance(outcome, Claimed)
     await dies(store)
-    assert await store.evict(ID, outcome.fence, "key", "it did not acknowledge")
+    assert await store.evict(ID, outcome.fence, "key", "it did not acknowledge", "r")
     assert (await session_of(store)).state is S.FAILED
     assert (await store.counts(0)).spawning == 0
 

@@ -191,7 +191,7 @@ async def api_under_test(
 async def acknowledging_host(
     hosts: RedisHosts, host: str = "h1", silent: set[str] | None = None
 ) -> AsyncIterator[None]:
-    """A host daemon's end of the stream: answers every claim, but for those of ``silent`` agents."""
+    """A host daemon's end of the stream: answers every claim; that of a ``silent`` agent it gives up."""
 
     async def serve() -> None:
         after = await hosts.position(1.0)
@@ -199,7 +199,10 @@ async def acknowledging_host(
         while not stopped.is_set():
             for entry, command in await hosts.commands(host, after, 100):
                 after = entry
-                if "reply" not in command or (silent and command["session"] in silent):
+                if "reply" not in command:
+                    continue
+                if silent and command["session"] in silent:
+                    await hosts.answer(command["reply"], HostReply(False, "the agent did not acknowledge"))
                     continue
                 data = {"lines": [{"text": "hello"}]} if command["type"] == "logs" else {}
                 await hosts.answer(command["reply"], HostReply(True, None, data))

@@ -103,6 +103,12 @@ def test_the_pool_grows_a_moment_after_users_who_join(joining: Joining, goes_fir
     assert plan(lacking, POLICY, NOW) == ([LookAgain()] if goes_first else [SpawnWarm()])
 
 
+def test_where_one_spawn_is_made_at_a_time_the_pool_waits_for_nobody() -> None:
+    """The refill that waits would be all that there is for a user's spawn, too."""
+    lacking = replace(one_kind(2, 1), joining=Joining(5, 2, LACKING))
+    assert plan(lacking, replace(POLICY, spawn_concurrency=1), NOW) == [SpawnWarm()]
+
+
 def test_nothing_else_waits_for_users_who_join() -> None:
     joining = Joining(5, 2, LACKING)
     assert plan(replace(one_kind(3, 1), joining=joining), POLICY, NOW) == [], "nothing is lacking"

@@ -23,7 +23,7 @@ class Daemon(SimpleNamespace):
             _entered=asyncio.Event(),
             _stop=asyncio.Event(),
             _superseded=None,
-            _agents=SimpleNamespace(retiring=False),
+            _agents=SimpleNamespace(retiring=False, share_processors=lambda: None),
             _hosts=self,
             asked=[],
         )

@@ -91,12 +91,20 @@ async def test_a_host_that_lives_is_waited_for(scene: Scene, late: HostReply | N
 
 async def test_a_start_waits_for_late_ones_so_long_and_no_longer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many it meets."""
-    monkeypatch.setattr("orchestrator.services.start.LATE_ACK_S", 0.0)
+    monkeypatch.setattr("orchestrator.services.start.LATE_S", 0.0)
     await warm(scene.store, 1, 2)
     scene.hosts.heard, scene.hosts.replies = True, [None, None, YES]
     starting = await scene.start()(start_request())
     assert isinstance(starting, Starting)
     assert (starting.dead, len(scene.hosts.asked)) == (2, 2)
+
+
+async def test_the_last_claim_is_made_in_time_for_an_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.services.start.LAST_CLAIM_S", -1.0)
+    await warm(scene.store, 1)
+    starting = await scene.start()(start_request())
+    assert isinstance(starting, Starting)
+    assert scene.hosts.asked == []
 
 
 async def test_one_that_is_somebody_elses_is_left_alone(scene: Scene) -> None:

@@ -16,6 +16,7 @@ local ready = of_kind(POOL_READY, kind)
 local vacancies, arrivals = of_kind(KEYS[OWN + 3], kind), of_kind(KEYS[OWN + 4], kind)
 
 local function assign(id, host, fence)
+  redis.call('HSET', idem, 'reply', reply)
   tell(host, 'type', 'assign', 'session', id, 'fence', fence, 'assignment', assignment, 'reply', reply)
 end
 
