@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -49,10 +48,7 @@ def hostile_stack(user: str | None) -> Iterator[Stack]:
     try:
         stack.before_host = before
         stack.folder.chmod(0o711)  # temporary folders are closed; an operator's need not be
-        modules = stack.folder / "modules"
-        modules.mkdir()
-        shutil.copy(hostile_agent.__file__, modules)
-        stack.settings["PYTHONPATH"] = str(modules)
+        stack.bring_module(hostile_agent.__file__)
         stack.start_worker()
         stack.start_host()
         yield stack

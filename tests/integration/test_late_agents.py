@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,10 +27,7 @@ def stack() -> Iterator[Stack]:
     lease = {"HOST_LEASE_S": "20", "HOST_LOST_S": "20", "HEARTBEAT_S": "0.5"}
     stack = Stack.create(AGENT="late_agent:make", PREWARM_POOL_SIZE="0", **lease)
     try:
-        modules = stack.folder / "modules"
-        modules.mkdir()
-        shutil.copy(late_agent.__file__, modules)
-        stack.settings["PYTHONPATH"] = str(modules)
+        stack.bring_module(late_agent.__file__)
         stack.start_worker()
         stack.start_host()
         yield stack

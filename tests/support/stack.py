@@ -242,6 +242,13 @@ class Stack:
         # The process's own start is known to a hundredth of a second.
         return float(heartbeat.get("started_at", 0)) > started_at - 1
 
+    def bring_module(self, file: str) -> None:
+        """What its zygote may import, and an agent of another user read."""
+        modules = self.folder / "modules"
+        modules.mkdir()
+        shutil.copy(file, modules)
+        self.settings["PYTHONPATH"] = str(modules)
+
     def start_worker(self, **overrides: str) -> PartProgram:
         """Start a worker as ``supervisord.conf`` does."""
         argv = ["celery", "-A", "orchestrator.tasks:app", "worker"]
