@@ -16,7 +16,7 @@ from typing import Any
 
 from livekit import rtc
 
-from agent import traces
+from agent import native_log, traces
 from agent.conversation import Conversation
 from agent.host_link import HostLink
 from agent.loading import AgentFactory
@@ -67,6 +67,7 @@ class LastWord:
 def run_agent(fork: Fork, factory: AgentFactory) -> int:
     """Live the session through; returns the process's exit code (0, or 1 when something broke)."""
     lines = redirect(fork.log_path, fork.session_id)
+    native_log.write_it_itself()
     word = asyncio.run(_live(fork, factory, lines))
     # Written in place: an agent that runs as another user may write this file, and make none. Its host reads it
     # when the agent is dead, and takes half a word for none.

@@ -6,18 +6,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from contract import tracing
 from contract.keys import DEFAULT_KIND
 from contract.messages import (
-    SIGNALLED,
     Admit,
     AgentLimits,
     Assigned,
@@ -34,42 +33,29 @@ from contract.messages import (
 )
 from contract.states import SessionState
 from orchestrator.domain.capacity import Capacity
-from orchestrator.domain.errors import GreenroomError, StoreUnavailableError
+from orchestrator.domain.errors import StoreUnavailableError
 from orchestrator.domain.niceness import group_niceness
-from orchestrator.domain.session import is_final
 from orchestrator.host.agent import Agent, AgentGoneError
 from orchestrator.host.agent_files import AgentFiles, LastWord
+from orchestrator.host.deaths import DIED, HOST_LOST, UNRESPONSIVE, Background, Deaths, cause_of_death
+from orchestrator.host.late import LATE_ACK_S, answers, judge_soon
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, awaits_processor, be_nice, kill_family, open_pidfd, send
+from orchestrator.host.processes import ProcessId, be_nice, kill_family, open_pidfd, send
 from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.host.zygotes import Zygotes
-from orchestrator.ports import Rooms, SessionStore
-from orchestrator.records import AgentIdentity, Death, RecordOutcome
+from orchestrator.ports import SessionStore
+from orchestrator.records import AgentIdentity, RecordOutcome
 
 log = structlog.get_logger("greenroom.host")
 
-LATE_ACK_S = 2.0
-"""So long an agent that lacks nothing but a processor may take to acknowledge: no start waits longer."""
-LOOK_S, IDLE_LOOKS, LOOKS_FOR_LINE = 0.06, 3, 8
-"""How often one that has not acknowledged is looked at. Idle so often, it is given up, and before its claim is; without
-a line, which it tries to open ten times a second, a little later."""
-PING_TIMEOUT_S, LATE_PING_S = 1.0, 3.0
 EXIT_STATUS_WAIT_S = 0.8
 """The pidfd tells of a death before the zygote tells its status, on a busy machine long before."""
 HELLO_TIMEOUT_S = 15.0
 """A process that an earlier daemon started and that does not open its line by then is hung."""
 LEAVE_TIMEOUT_S = 10.0
 """Twice as long as an agent gives itself to leave (``agent.process``): one that says so and stays is ended."""
-DIED, UNRESPONSIVE, HOST_LOST = "agent_died", "agent_unresponsive", "host_lost"
 FORK_WAIT_S = 1.0
 """For forks under way when all agents are to end."""
-
-
-class Replacer(Protocol):
-    """Decides what an agent's death comes to (``services.replace.ReplaceAgents``)."""
-
-    async def agent_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> Death:
-        """An agent died unexpectedly, or does not answer."""
 
 
 class Counter(Protocol):
@@ -77,16 +63,6 @@ class Counter(Protocol):
 
     async def measured(self, session_id: str, agent: AgentIdentity, report: Measured) -> None:
         """An agent reported."""
-
-    async def over(self, session_id: str) -> None:
-        """An agent is gone, and its call may be over."""
-
-
-class Background(Protocol):
-    """Runs something beside the rest and keeps hold of it."""
-
-    def __call__(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        """Run it."""
 
 
 @dataclass(frozen=True)
@@ -110,29 +86,24 @@ class Agents:
         self,
         settings: AgentSettings,
         store: SessionStore,
-        replacer: Replacer,
-        rooms: Rooms,
         zygotes: Zygotes,
         files: AgentFiles,
         outbox: Outbox,
         background: Background,
-        on_change: Callable[[], object],
         capacity: Callable[[int], Capacity],
         counter: Counter,
+        deaths: Deaths,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._replacer = replacer
-        self._rooms = rooms
         self._zygotes = zygotes
         self._files = files
         self._outbox = outbox
         self._background = background
-        self._on_change = on_change
-        """Called when the pool may lack an agent."""
         self._capacity = capacity
         """How many agents there can be, with so many now."""
         self._counter = counter
+        self._deaths = deaths
         self._agents: dict[str, Agent] = {}
         self._forking: dict[str, asyncio.Task[Agent]] = {}
         self._statuses: dict[int, int] = {}
@@ -257,7 +228,8 @@ class Agents:
         self._files.remember(request.session_id, process, time.time(), generation, kind)
         agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
         if agent is None:
-            raise AgentGoneError(self._why(self._files.forget(request.session_id), self._statuses.get(process.pid)))
+            word, status = self._files.forget(request.session_id), self._statuses.get(process.pid)
+            raise AgentGoneError(cause_of_death(word, status))
         agent.in_call, agent.generation, agent.kind = request.in_call, generation, kind
         return agent
 
@@ -266,7 +238,7 @@ class Agents:
         for identity in self._files.remembered():
             agent = self._watch(identity.session_id, identity.process, identity.created_at)
             if agent is None:
-                self.report_lost(
+                self._deaths.lost(
                     identity.session_id, self._identity(identity.process), self._files.forget(identity.session_id)
                 )
             else:
@@ -330,7 +302,7 @@ class Agents:
         if agent is None or agent.is_going:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
-            self._judge_soon(agent, assignment.fence)
+            judge_soon(agent, assignment.fence)
             with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
                 answer = await agent.assign(assignment, LATE_ACK_S, resumption)
         except AgentGoneError as error:
@@ -340,19 +312,6 @@ class Agents:
         elif answer.reason == "taken":
             self._background(self.reconcile(agent))
         return answer
-
-    def _judge_soon(self, agent: Agent, fence: int, idle_looks: int = 0) -> None:
-        asyncio.get_running_loop().call_later(LOOK_S, self._judge, agent, fence, idle_looks)
-
-    def _judge(self, agent: Agent, fence: int, idle_looks: int) -> None:
-        """Give one up that has what it needs to answer and does not. What it says is read between two looks."""
-        if not agent.is_asked(fence):
-            return
-        idle_looks = 0 if awaits_processor(agent.process) else idle_looks + 1
-        if idle_looks >= (IDLE_LOOKS if agent.has_line else LOOKS_FOR_LINE):
-            agent.give_up_on(fence)
-        else:
-            self._judge_soon(agent, fence, idle_looks)
 
     async def reconcile(self, agent: Agent) -> bool:
         """Bring the store in line with this agent, and the agent in line with the store.
@@ -442,21 +401,16 @@ class Agents:
     async def check(self) -> list[str]:
         """Ping every agent that should answer; end those that do not. Returns their session ids."""
         agents = [agent for agent in self.all() if agent.phase != "joining" and not agent.is_going]
-        answers = await asyncio.gather(*(self._answers(agent) for agent in agents))
-        hung = [a for a, answered in zip(agents, answers, strict=True) if not answered and not a.is_going]
+        answered = await asyncio.gather(*(answers(agent) for agent in agents))
+        hung = [a for a, well in zip(agents, answered, strict=True) if not well and not a.is_going]
         for agent in hung:
             self._give_up(agent, "its agent did not answer a health check, or was not in its room")
         await asyncio.gather(*(agent.dead.wait() for agent in hung))
         return [agent.session_id for agent in hung]
 
-    async def _answers(self, agent: Agent) -> bool:
-        if await agent.ping(PING_TIMEOUT_S):
-            return True
-        return awaits_processor(agent.process) and await agent.ping(LATE_PING_S)
-
     def _give_up(self, agent: Agent, reason: str) -> None:
         """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""
-        self._report_died(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
+        self._deaths.given_up(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
         self._background(self.end(agent, reason))
 
     def _expect_gone(self, agent: Agent, word: LastWord) -> None:
@@ -468,17 +422,11 @@ class Agents:
             self._give_up(agent, word.reason)
 
     def stop_soon(self, agent: Agent, reason: str) -> None:
-        """End one at once that uses up what is not its own, without waiting until it is dead."""
-        agent.ending = reason
-        self._background(self.stop(agent, reason))
-
-    async def stop(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own; a call goes on with another agent."""
         log.warning("agent is stopped", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
         agent.ending = reason
-        self._report_died(agent.session_id, self._identity(agent.process), reason, DIED)
-        await asyncio.to_thread(kill_family, agent.process, agent.family)
-        await agent.dead.wait()
+        self._deaths.given_up(agent.session_id, self._identity(agent.process), reason, DIED)
+        self._background(asyncio.to_thread(kill_family, agent.process, agent.family))
 
     async def end(self, agent: Agent, reason: str) -> None:
         """End it: asked, then SIGTERM, then SIGKILL to all of its session. Returns when it is dead."""
@@ -512,7 +460,7 @@ class Agents:
         """SIGKILL every agent. The store is told once it is there: others may go on with what was theirs by then."""
         for agent in self.all():
             if agent.ending is None and agent.phase != "joining":
-                self._report_died(agent.session_id, self._identity(agent.process), reason, HOST_LOST)
+                self._deaths.given_up(agent.session_id, self._identity(agent.process), reason, HOST_LOST)
                 agent.ending = reason
             send(agent.pidfd, signal.SIGKILL)
 
@@ -539,79 +487,17 @@ class Agents:
         status = self._statuses.pop(agent.process.pid, None)
         if self._agents.get(agent.session_id) is agent:
             del self._agents[agent.session_id]
-        agent.died(self._why(word, status))
+        agent.died(cause_of_death(word, status))
         # One that died while joining is its spawn task's to report: that has tries left.
         if agent.phase != "joining":
-            self._report_death(agent, word, status)
+            self._deaths.gone(agent.session_id, self._identity(agent.process), word, status, agent.ending)
         elif agent.taken_up:
-            self.report_lost(agent.session_id, self._identity(agent.process), word)
+            self._deaths.lost(agent.session_id, self._identity(agent.process), word)
 
     async def _await_status(self, pid: int) -> None:
         deadline = time.monotonic() + EXIT_STATUS_WAIT_S
         while pid not in self._statuses and time.monotonic() < deadline:  # noqa: ASYNC110 - two sources, rarely
             await asyncio.sleep(0.01)
 
-    def _report_death(self, agent: Agent, word: LastWord | None, status: int | None) -> None:
-        """Record the end, close the room, and have the pool filled."""
-        if agent.ending is not None and (word is None or word.ok or word.reason == SIGNALLED):
-            # Ended from here: the agent may have met the signal before it read why, or was killed before it could say.
-            on_purpose, reason = True, agent.ending
-        else:
-            on_purpose, reason = word is not None and word.ok, self._why(word, status)
-        log.info("agent is gone", session_id=agent.session_id, on_purpose=on_purpose, reason=reason)
-        self._report(agent.session_id, self._identity(agent.process), reason, on_purpose=on_purpose)
-
-    def report_lost(self, session_id: str, agent: AgentIdentity, word: LastWord | None = None) -> None:
-        """Record the end of an agent that died while nobody watched. Of how far it was, only the store knows."""
-        reason = "its agent process is gone" if word is None else word.reason
-        log.warning("session without a process", session_id=session_id, reason=reason)
-        self._report(session_id, agent, reason, on_purpose=word is not None and word.ok)
-
-    def _report(self, session_id: str, agent: AgentIdentity, reason: str, *, on_purpose: bool) -> None:
-        if on_purpose:
-            self._outbox.put(session_id, lambda: self._ended(session_id, agent, reason), must_keep=True)
-        else:
-            self._report_died(session_id, agent, reason, DIED)
-        self._outbox.put(session_id, lambda: self._counter.over(session_id), must_keep=True)
-
-    def _report_died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> None:
-        self._outbox.put(session_id, lambda: self._died(session_id, agent, reason, code), must_keep=True)
-
-    async def _ended(self, session_id: str, agent: AgentIdentity, reason: str) -> None:
-        done = await self._store.finish(session_id, SessionState.ENDED, reason, agent=agent)
-        if done.changed or done.previous is None or is_final(done.previous):
-            self._background(self._close_room(session_id))
-        self._on_change()
-
-    async def _died(self, session_id: str, agent: AgentIdentity, reason: str, code: str) -> None:
-        """Another agent goes on in the same room, or the room is closed."""
-        death = await self._replacer.agent_died(session_id, agent, reason, code)
-        if death in (Death.FAILED, Death.OVER):
-            self._background(self._close_room(session_id))
-        self._on_change()
-
     def _identity(self, process: ProcessId) -> AgentIdentity:
         return AgentIdentity(self._settings.host_id, self._settings.boot_id, process.pid, process.start_ticks)
-
-    async def _close_room(self, session_id: str) -> None:
-        try:
-            await self._rooms.delete(session_id)
-        except GreenroomError as error:
-            # The room's own time-outs close it.
-            log.warning("room not closed", session_id=session_id, reason=error.detail)
-
-    @staticmethod
-    def _why(word: LastWord | None, status: int | None) -> str:
-        if word is not None:
-            return word.reason
-        if status is not None and status < 0:
-            return f"the agent process died ({_name_of(-status)})"
-        return "the agent process died" if status is None else f"the agent process died (exit code {status})"
-
-
-def _name_of(number: int) -> str:
-    """Most real-time signals have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -31,10 +31,12 @@ from orchestrator.domain.errors import GreenroomError, HostIdTakenError, StoreUn
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agent_user import AgentUser
-from orchestrator.host.agents import LATE_ACK_S, Agents, AgentSettings
+from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.deaths import Deaths
 from orchestrator.host.drain import Drain
 from orchestrator.host.entry import enter
 from orchestrator.host.fence import Fence
+from orchestrator.host.late import LATE_ACK_S
 from orchestrator.host.machine import Machine, processors
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
@@ -103,6 +105,16 @@ class HostDaemon:
         self._zygotes = Zygotes(commands, self._exited, on_ready=self._can_fork)
         self._loading: set[str] = set()
         self._renewal = Renewal(self._zygotes, source)
+        counter = CallCounter(container.measures, settings.prices)
+        self._deaths = Deaths(
+            self._store,
+            container.replacer,
+            container.rooms,
+            counter,
+            self._outbox,
+            self._background,
+            on_change=self._refill_soon,
+        )
         self._agents = Agents(
             AgentSettings(
                 host_id=settings.host_id,
@@ -114,15 +126,13 @@ class HostDaemon:
                 agent_token=self._agent_token,
             ),
             self._store,
-            container.replacer,
-            container.rooms,
             self._zygotes,
             self._files,
             self._outbox,
             self._background,
-            on_change=self._refill_soon,
             capacity=self._machine.capacity,
-            counter=CallCounter(container.measures, settings.prices),
+            counter=counter,
+            deaths=self._deaths,
         )
         self._watch = Watch(self._agents, self._bounds)
         self._drain = Drain(
@@ -341,7 +351,7 @@ class HostDaemon:
         for session_id in missing & self._missing:
             session = await self._store.get(session_id)
             if session is not None and session.agent is not None:
-                self._agents.report_lost(session_id, session.agent)
+                self._deaths.lost(session_id, session.agent)
         self._missing = missing
 
     def _can_fork(self) -> None:

@@ -34,9 +34,11 @@ from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.capacity import Capacity
 from orchestrator.domain.prices import Prices
 from orchestrator.host import agents as module
+from orchestrator.host import late
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.deaths import Deaths
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.pace import AT_ONCE
@@ -92,10 +94,13 @@ class Host:
             kill_grace_s=PATIENCE_S, agent_token=lambda _: "token",
         )  # fmt: skip
         files = AgentFiles(self.folder, log_max_bytes=10_000)
+        counter = CallCounter(self.measures, Prices())
+        self.deaths = Deaths(
+            self.store, self.replacer, self.rooms, counter, self.outbox, self._background, self._changed
+        )
         return Agents(
-            settings, self.store, self.replacer, self.rooms, self.zygote, files,  # type: ignore[arg-type]
-            self.outbox, self._background, self._changed, self._capacity,
-            CallCounter(self.measures, Prices()),
+            settings, self.store, self.zygote, files,  # type: ignore[arg-type]
+            self.outbox, self._background, self._capacity, counter, self.deaths,
         )  # fmt: skip
 
     def _background(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
@@ -502,8 +507,8 @@ async def test_one_that_is_idle_and_does_not_answer_is_given_up(
         seen += 1
         return busy[seen - 1 : seen] == "b"
 
-    monkeypatch.setattr(module, "LOOK_S", 0.0)
-    monkeypatch.setattr(module, "awaits_processor", look)
+    monkeypatch.setattr(late, "LOOK_S", 0.0)
+    monkeypatch.setattr(late, "awaits_processor", look)
     answer = await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))
     assert (answer.accepted, answer.reason) == (False, "the agent did not acknowledge")
     assert seen == looks
@@ -511,8 +516,8 @@ async def test_one_that_is_idle_and_does_not_answer_is_given_up(
 
 
 async def test_one_whose_line_is_on_its_way_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_S", 0.0)
-    monkeypatch.setattr(module, "awaits_processor", lambda _: False)
+    monkeypatch.setattr(late, "LOOK_S", 0.0)
+    monkeypatch.setattr(late, "awaits_processor", lambda _: False)
     agent = await _waiting(host)
     assert agent.writer is not None
     agent.detach(agent.writer)
@@ -533,8 +538,8 @@ async def test_a_busy_one_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPa
             agent.acknowledged(Assigned(fence=7, accepted=True))
         return True
 
-    monkeypatch.setattr(module, "LOOK_S", 0.0)
-    monkeypatch.setattr(module, "awaits_processor", look)
+    monkeypatch.setattr(late, "LOOK_S", 0.0)
+    monkeypatch.setattr(late, "awaits_processor", look)
     assert (await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))).accepted
     await asyncio.sleep(0.01)
     assert looks == 20, "it is not looked at any more"
@@ -550,7 +555,7 @@ async def test_a_busy_one_has_longer_to_answer_a_health_check(
         return bool(left.pop(0))
 
     monkeypatch.setattr(agent, "ping", ping)
-    monkeypatch.setattr(module, "awaits_processor", lambda _: is_busy)
+    monkeypatch.setattr(late, "awaits_processor", lambda _: is_busy)
     checking = asyncio.create_task(host.agents.check())
     if not stays:
         async with asyncio.timeout(PATIENCE_S):
@@ -702,7 +707,8 @@ async def test_one_that_is_stopped_fails_its_session_with_the_reason(host: Host)
     host.says_hello(warm_id(1), await forked(host), "ready")
     assert (await spawning).ok
     [agent] = host.agents.all()
-    await host.agents.stop(agent, "it uses 900 MB of memory")
+    host.agents.stop_soon(agent, "it uses 900 MB of memory")
+    await agent.dead.wait()
     await host.settle()
     session = await host.store.get(warm_id(1))
     assert session is not None
