@@ -10,6 +10,7 @@ BENCHMARKS = {
     "alternatives": "Greenroom, a program for each agent, livekit-agents' own worker: bursts of 1, 10, 30",
     "open_loop": "a start beside a bare endpoint, at 50, 200 and 500 a second",
     "claims": "100,000 claims while answers are dropped",
+    "native_log": "a join, with LiveKit's native log handed to Python and without",
     "start_latency": "a start with a warm agent, one caller",
     "start_throughput": "starts a second, 16 callers",
     "cold_start": "starts with an empty pool",

@@ -25,6 +25,7 @@ import aiohttp
 import psutil
 from livekit import api, rtc
 
+from agent import native_log
 from benchmarks.greenroom_way import greenroom
 from benchmarks.report import Report, percentile
 from benchmarks.room_user import RoomUser
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("bursts", nargs="*", type=int, default=list(ROUNDS), help=f"of {list(ROUNDS)}")
     bursts = parser.parse_args().bursts
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it leaves no process
+    native_log.write_it_itself()  # thirty users' native log would take a processor from every way
     for size in bursts:
         _publish(size, *asyncio.run(_compare(size)))
 

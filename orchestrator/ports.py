@@ -63,7 +63,13 @@ class SessionStore(Protocol):
         """
 
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str, reply_id: str) -> bool:
-        """Fail a claimed session whose agent did not acknowledge, so that the request may claim again."""
+        """Fail a claimed session whose agent did not acknowledge, so that the request may claim again.
+
+        Returns false when the session has moved on since that claim.
+
+        Raises:
+            StartUnderWayError: the request came again and waits for the same agent: there it is evicted, or handed out.
+        """
 
     async def release_claim(self, request_key: str, session_id: str) -> None:
         """Forget which session this request claimed: its agent turned out to be somebody else's."""
@@ -81,6 +87,7 @@ class SessionStore(Protocol):
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the key was used with another body.
             RateLimitedError: this user has as many sessions as one may have.
+            StartUnderWayError: the request came again and was given an agent there, which has not acknowledged yet.
         """
 
     async def reserve_warm(self, session_id: str, target: int, limits: Limits, kind: str = DEFAULT_KIND) -> bool:

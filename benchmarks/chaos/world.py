@@ -18,6 +18,7 @@ import psutil
 import redis
 from livekit import api
 
+from agent import native_log
 from benchmarks.chaos.full_folder import FullFolder
 from benchmarks.chaos.proxy import RedisProxy
 from tests.support.servers import RedisServer
@@ -158,6 +159,7 @@ async def running_world(
         settings: the system's.
         timeout_s: how long its pool may take to be full.
     """
+    native_log.write_it_itself()  # the users' clients are here, and take of what the system has
     folder = Path(tempfile.mkdtemp(prefix="gr-chaos-"))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lambda: None if folder in KEPT else shutil.rmtree(folder))

@@ -37,6 +37,7 @@ from orchestrator.domain.errors import (
     InvalidRequestError,
     PassedOnError,
     SessionNotFoundError,
+    StartUnderWayError,
 )
 from orchestrator.domain.pool import MOST_YIELD_S, AgedPool, Aging, PoolSnapshot
 from orchestrator.records import (
@@ -64,6 +65,8 @@ from orchestrator.records import (
 TURNS_KEPT = 400
 TURNS_TTL_S = 3600
 REAP_AT_MOST = 500
+ASKED_AGAIN = -1
+"""What ``evict.lua`` says where the request came again."""
 DRAINS, FULL, NOT_NOW = -1, -2, -3
 """What ``begin_spawn.lua`` says instead of a number of tries; below them, another host is to start it."""
 
@@ -109,9 +112,11 @@ class RedisStore:
     async def evict(self, session_id: str, fence: int, request_key: str, reason: str, reply_id: str) -> bool:
         """See ``ports.SessionStore``."""
         own = [keys.session(session_id), keys.idempotency(request_key)]
-        return bool(
-            await self._scripts.again("evict", own, [session_id, fence, reason, self._record_s, keys.reply(reply_id)])
-        )
+        args = [session_id, fence, reason, self._record_s, keys.reply(reply_id)]
+        evicted = int(await self._scripts.again("evict", own, args))
+        if evicted == ASKED_AGAIN:
+            raise StartUnderWayError
+        return evicted == 1
 
     async def release_claim(self, request_key: str, session_id: str) -> None:
         """See ``ports.SessionStore``."""
@@ -152,6 +157,8 @@ class RedisStore:
                 return Queued(kept_id, dispatched == "1", int(position), fresh == "1")
             case ["full"]:
                 raise AtCapacityError
+            case ["under way"]:
+                raise StartUnderWayError
             case ["unavailable", retry_s]:
                 # Why is for operators (health, the log): it quotes what the agent's module said.
                 raise AgentsUnavailableError(retry_after_s=int(retry_s))

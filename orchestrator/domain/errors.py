@@ -41,6 +41,12 @@ class AgentsUnavailableError(GreenroomError):
     code, status, retry_after_s = "agents_unavailable", 503, 5
 
 
+class StartUnderWayError(AgentsUnavailableError):
+    """This request came again meanwhile, and is being answered there. Send it again in a moment for the same answer."""
+
+    retry_after_s = 1
+
+
 class TooManyStreamsError(GreenroomError):
     """This server has as many open event streams as it may. Ask for the session from time to time instead."""
 

@@ -154,16 +154,29 @@ class Agent:
         self._acks.setdefault(assignment.fence, []).append(future)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._line.wait()
+                await self._line_or(future)
+                if future.done():  # given up meanwhile, or dead: what comes now is not to be asked any more
+                    return future.result()
                 self._offered[assignment.fence] = assignment
                 if not self.send(Assign.fitting(assignment, resumption)):
                     raise AgentGoneError("the agent has no line to its host")
                 return await future
         except TimeoutError:
-            what = "did not acknowledge" if self._line.is_set() else "has no line to its host"
-            raise AgentGoneError(f"the agent {what}") from None
+            raise AgentGoneError(self._why_silent()) from None
         finally:
             self._forget_ack(assignment.fence, future)
+
+    async def _line_or(self, future: asyncio.Future[Assigned]) -> None:
+        """Wait until its line is open, or this is done."""
+        if not self._line.is_set():
+            opened = asyncio.create_task(self._line.wait())
+            try:
+                await asyncio.wait((opened, future), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                opened.cancel()
+
+    def _why_silent(self) -> str:
+        return "the agent did not acknowledge" if self._line.is_set() else "the agent has no line to its host"
 
     @property
     def has_line(self) -> bool:
@@ -178,7 +191,7 @@ class Agent:
         """It does not answer to this assignment: nobody waits for that any more."""
         for future in self._acks.pop(fence, []):
             if not future.done():
-                future.set_exception(AgentGoneError("the agent did not acknowledge"))
+                future.set_exception(AgentGoneError(self._why_silent()))
 
     def _forget_ack(self, fence: int, future: asyncio.Future[Assigned]) -> None:
         waiting = self._acks.get(fence, [])

@@ -15,23 +15,29 @@ a line, which it tries to open ten times a second, a little later."""
 PING_TIMEOUT_S, LATE_PING_S = 1.0, 3.0
 
 
-def judge_soon(agent: Agent, fence: int, idle_looks: int = 0) -> None:
+def judge_soon(agent: Agent, fence: int) -> None:
     """Look at one that is asked to take an assignment, until it has answered or is given up.
 
     Given up is one that has what it needs to answer and does not.
     """
-    asyncio.get_running_loop().call_later(LOOK_S, _judge, agent, fence, idle_looks)
+    _look_soon(agent, fence, 0, agent.has_line)
 
 
-def _judge(agent: Agent, fence: int, idle_looks: int) -> None:
+def _look_soon(agent: Agent, fence: int, idle_looks: int, had_line: bool) -> None:
+    asyncio.get_running_loop().call_later(LOOK_S, _look, agent, fence, idle_looks, had_line)
+
+
+def _look(agent: Agent, fence: int, idle_looks: int, had_line: bool) -> None:
     # What it says is read between two looks.
     if not agent.is_asked(fence):
         return
-    idle_looks = 0 if awaits_processor(agent.process) else idle_looks + 1
-    if idle_looks >= (IDLE_LOOKS if agent.has_line else LOOKS_FOR_LINE):
+    has_line = agent.has_line
+    only_hears_now = has_line and not had_line
+    idle_looks = 0 if only_hears_now or awaits_processor(agent.process) else idle_looks + 1
+    if idle_looks >= (IDLE_LOOKS if has_line else LOOKS_FOR_LINE):
         agent.give_up_on(fence)
     else:
-        judge_soon(agent, fence, idle_looks)
+        _look_soon(agent, fence, idle_looks, has_line)
 
 
 async def answers(agent: Agent) -> bool:

@@ -86,6 +86,8 @@ class StartSession:
             AtCapacityError: the queue is full.
             IdempotencyConflictError: the request's key was used with another body.
             RateLimitedError: too many starts, or too many sessions at once.
+            StartUnderWayError: it came again and is answered there; what an agent that has not acknowledged comes to is
+                not known here.
             StoreUnavailableError: Redis is away; the same request may be sent again.
         """
         dead, refill = 0, False

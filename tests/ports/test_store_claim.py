@@ -12,7 +12,7 @@ from contract.states import SessionState
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.errors import IdempotencyConflictError
+from orchestrator.domain.errors import IdempotencyConflictError, StartUnderWayError
 from orchestrator.records import Answered, Claimed, Limits, NoneReady, Queued
 from tests.support.records import HOST, LIMITS, beat, claimed, cold_id, start_request, warm, warm_id
 
@@ -187,9 +187,11 @@ async def test_who_asked_last_evicts(store: RedisStore) -> None:
     first = await claimed(store, "key", reply="r1")
     again = await claimed(store, "key", reply="r2")
     assert (again.session_id, again.fence) == (first.session_id, first.fence)
-    assert await store.evict(first.session_id, first.fence, "key", "silent", "r1") is False
+    with pytest.raises(StartUnderWayError):
+        await store.evict(first.session_id, first.fence, "key", "silent", "r1")
     assert (await claimed(store, "key", reply="r3")).session_id == first.session_id
-    assert await store.evict(first.session_id, first.fence, "key", "silent", "r2") is False
+    with pytest.raises(StartUnderWayError):
+        await store.evict(first.session_id, first.fence, "key", "silent", "r2")
     assert await store.evict(first.session_id, first.fence, "key", "silent", "r3") is True
     assert (await claimed(store, "key", reply="r4")).session_id != first.session_id
 
@@ -303,11 +305,17 @@ async def test_a_waiting_request_sent_again_keeps_its_place(store: RedisStore) -
 
 
 async def test_the_same_request_twice_at_once_has_one_agent(store: RedisStore) -> None:
-    """One copy found the pool empty; the other claimed what came into it; the first then asks for a cold one."""
+    """One copy found the pool empty; the other claimed what came into it; the first then asks for a cold one.
+
+    Of an agent that has not acknowledged yet it is not told: that one may still be evicted.
+    """
     request = start_request("key")
     assert await store.claim(request, "r1") == NoneReady()
     [session_id] = await warm(store, 1)
     await claimed(store, "key")
+    with pytest.raises(StartUnderWayError):
+        await store.reserve_cold(request, cold_id(1), "t", LIMITS)
+    await store.mark_active(session_id)
     late = await store.reserve_cold(request, cold_id(1), "t", LIMITS)
     assert isinstance(late, Queued)
     assert (late.session_id, late.fresh) == (session_id, False)

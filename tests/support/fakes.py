@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import fakeredis
@@ -61,12 +61,16 @@ class FakeHosts:
     heard: bool = False
     """Whether its heartbeats come."""
     replies: list[HostReply | None] = field(default_factory=list)
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    """What happens while an answer is waited for."""
     lines: list[Mapping[str, object]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     logs_asked: list[tuple[str, str, int]] = field(default_factory=list)
 
     async def acknowledged(self, reply_id: str, timeout_s: float) -> HostReply | None:
         self.asked.append(reply_id)
+        if self.meanwhile is not None:
+            await self.meanwhile()
         return self.replies.pop(0) if self.replies else None
 
     async def is_heard(self, host: str, within_s: float) -> bool:

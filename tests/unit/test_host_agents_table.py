@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -51,11 +51,14 @@ PATIENCE_S = 20.0
 
 
 class FakeWriter:
+    def __init__(self) -> None:
+        self.written = b""
+
     def is_closing(self) -> bool:
         return False
 
     def write(self, line: bytes) -> None:
-        pass
+        self.written += line
 
 
 @dataclass
@@ -516,16 +519,38 @@ async def test_one_that_is_idle_and_does_not_answer_is_given_up(
 
 
 async def test_one_whose_line_is_on_its_way_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is idle meanwhile; from then on it has as long as any other."""
+    agent, looks = await _waiting(host), 0
+
+    def look(_: object) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            host.says_hello(warm_id(1), host.zygote.processes[0], "ready")
+        if looks == 6:
+            agent.acknowledged(Assigned(fence=7, accepted=True))
+        return False
+
+    monkeypatch.setattr(late, "LOOK_S", 0.0)
+    monkeypatch.setattr(late, "awaits_processor", look)
+    assert agent.writer is not None
+    agent.detach(agent.writer)
+    answer = await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))
+    assert (answer.accepted, looks) == (True, 6)
+
+
+async def test_one_without_a_line_is_given_up_and_not_asked_when_it_comes_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(late, "LOOK_S", 0.0)
     monkeypatch.setattr(late, "awaits_processor", lambda _: False)
     agent = await _waiting(host)
     assert agent.writer is not None
     agent.detach(agent.writer)
-    assigning = asyncio.create_task(host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1")))
-    await asyncio.sleep(0.05)
-    assert not assigning.done()
+    answer = await host.agents.assign(Assignment(session_id=warm_id(1), fence=7, user_id="user-1"))
+    assert (answer.accepted, answer.reason) == (False, "the agent has no line to its host")
     host.says_hello(warm_id(1), host.zygote.processes[0], "ready")
-    assert (await assigning).reason == "the agent did not acknowledge"
+    assert b"assign" not in cast("FakeWriter", agent.writer).written
 
 
 async def test_a_busy_one_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,13 +603,35 @@ async def test_many_share_what_a_few_may_have(host: Host, monkeypatch: pytest.Mo
     pid = agent.process.pid
     host.agents.share_processors()
     assert told == [(pid, AgentLimits().nice)], "once"
-    monkeypatch.setattr(module, "group_niceness", lambda nice, agents: nice + agents)
+    monkeypatch.setattr(module, "group_niceness", lambda nice, agents, wait: nice + agents + 5 * wait)
     may = False
     host.agents.share_processors()
     may = True
     host.agents.share_processors()
     host.agents.share_processors()
-    assert told[1:] == [(pid, AgentLimits().nice + 1)] * 2, "until it is"
+    assert told[1:] == [(pid, AgentLimits().nice + 1 + 5)] * 2, "until it is"
+
+
+async def test_one_that_is_asked_for_has_its_processor_before_it_hears_of_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def be_nice(pid: int, nice: int) -> bool:
+        told.append(nice)
+        return True
+
+    monkeypatch.setattr(module, "be_nice", be_nice)
+    monkeypatch.setattr(module, "group_niceness", lambda nice, agents, wait: 19 if wait else nice)
+    monkeypatch.setattr(late, "LOOK_S", 0.0)
+    monkeypatch.setattr(late, "awaits_processor", lambda _: False)
+    agent = await _waiting(host)
+    host.agents.share_processors()
+    assert told[-1] == 19
+    await host.agents.assign(Assignment(session_id=agent.session_id, fence=7, user_id="user-1"))
+    assert told[-1] == AgentLimits().nice
+    host.agents.share_processors()
+    assert told[-1] == 19, "it did not take it, and waits"
 
 
 @pytest.mark.parametrize("ends", ["its time is up", "it is ended"])

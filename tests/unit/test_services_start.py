@@ -10,7 +10,7 @@ import pytest
 from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
-from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError
+from orchestrator.domain.errors import AtCapacityError, IdempotencyConflictError, StartUnderWayError
 from orchestrator.records import Answered, HostReply, Limits
 from orchestrator.services.start import Handed, Starting, StartSession, request_digests
 from orchestrator.services.waits import TYPICAL_SPAWN_S
@@ -75,6 +75,23 @@ async def test_one_that_does_not_is_evicted_and_the_next_is_tried(scene: Scene, 
     assert session.error is not None
     assert ("acknowledge" if reply is None else "its room is gone") in session.error
     assert len(set(scene.hosts.asked)) == 2, "each try has a reply of its own"
+
+
+async def test_one_that_came_again_leaves_a_silent_agent_to_the_later_request(scene: Scene) -> None:
+    """Neither may be told of a session that the other one then fails."""
+    ids = await warm(scene.store, 1, 2)
+    scene.hosts.replies = [None]
+    scene.hosts.meanwhile = lambda: scene.store.claim(start_request("key"), "another's")
+    with pytest.raises(StartUnderWayError):
+        await scene.start()(start_request("key"))
+    assert [await scene.state(one) for one in ids].count(SessionState.ASSIGNED) == 1, "the later one's"
+
+    scene.hosts.meanwhile, scene.hosts.replies = None, [None, YES]
+    handed = await scene.start()(start_request("key"))
+    assert isinstance(handed, Handed)
+    assert handed.dead == 1
+    assert await scene.state(handed.session_id) is SessionState.ASSIGNED
+    assert scene.queue.spawned == []
 
 
 @pytest.mark.parametrize("late", [YES, BROKEN, None])

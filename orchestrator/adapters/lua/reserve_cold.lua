@@ -6,7 +6,7 @@
 -- also     session:<id> of what this request was given before and of each spawn under way and session that waits, host:<id>
 --          and host:<id>:sessions of each host, pool:arrivals and pool:agents of the kind, breaker:<kind> of all that wait
 -- Returns  {'queued', id, dispatched, position, fresh} | {'answered', json} | {'conflict'} | {'full'} | {'crowded'}
---          | {'unavailable', come again in (s)} while the breaker is open
+--          | {'under way'} | {'unavailable', come again in (s)} while the breaker is open
 local key, idem, owned = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local id, body, keep, user, name, assignment, owner = unpack(ARGV, 1, 7)
 local most_sessions, kind, task = tonumber(ARGV[8]), ARGV[9], ARGV[10]
@@ -47,9 +47,10 @@ if before and before[1] == 'cold' then
   return {'queued', before[2], dispatched, place(before[2]), fresh}
 end
 if before and before[1] == 'warm' then
-  -- The same request, sent twice at once, was given an agent meanwhile.
+  -- The same request, sent twice at once, was given an agent meanwhile; whether that acknowledges, only the other one hears.
   local status = redis.call('HGET', session_key(before[2]), 'status')
-  if status == 'assigned' or status == 'active' then return {'queued', before[2], '1', '1', '0'} end
+  if status == 'active' then return {'queued', before[2], '1', '1', '0'} end
+  if status == 'assigned' then return {'under way'} end
 end
 
 if is_crowded(owned, most_sessions) then return {'crowded'} end
