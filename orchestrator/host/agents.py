@@ -267,22 +267,18 @@ class Agents:
         agent.attach(hello, writer)
         if agent.phase == "joining":
             agent.send(Admit(token=self._settings.agent_token(agent.session_id)))
-        self._be_nice(agent, self._niceness(wait=agent.phase == "ready"))
+        self._be_nice(agent)
         if agent.phase != "joining":
             self._background(self.reconcile(agent))
         return agent
 
     def share_processors(self) -> None:
-        """Have each agent be as nice as fits to how many there are by now, and to whether it waits."""
-        niceness = {wait: self._niceness(wait=wait) for wait in (True, False)}
+        """Have each agent be as nice as fits to how many there are by now."""
         for agent in self.all():
-            self._be_nice(agent, niceness[agent.phase == "ready"])
+            self._be_nice(agent)
 
-    def _niceness(self, *, wait: bool) -> int:
-        alike = sum((agent.phase == "ready") == wait for agent in self._agents.values())
-        return group_niceness(self._settings.limits.nice, alike, wait=wait)
-
-    def _be_nice(self, agent: Agent, nice: int) -> None:
+    def _be_nice(self, agent: Agent) -> None:
+        nice = group_niceness(self._settings.limits.nice, len(self._agents))
         if agent.group_nice != nice and be_nice(agent.process.pid, nice):
             agent.group_nice = nice
 
@@ -306,7 +302,6 @@ class Agents:
         if agent is None or agent.is_going:
             return Assigned(fence=assignment.fence, accepted=False, reason="no such agent")
         try:
-            self._be_nice(agent, self._niceness(wait=False))
             judge_soon(agent, assignment.fence)
             with tracing.span("host.assign", assignment.trace, session_id=assignment.session_id):
                 answer = await agent.assign(assignment, LATE_ACK_S, resumption)

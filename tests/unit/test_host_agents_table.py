@@ -603,35 +603,13 @@ async def test_many_share_what_a_few_may_have(host: Host, monkeypatch: pytest.Mo
     pid = agent.process.pid
     host.agents.share_processors()
     assert told == [(pid, AgentLimits().nice)], "once"
-    monkeypatch.setattr(module, "group_niceness", lambda nice, agents, wait: nice + agents + 5 * wait)
+    monkeypatch.setattr(module, "group_niceness", lambda nice, agents: nice + agents)
     may = False
     host.agents.share_processors()
     may = True
     host.agents.share_processors()
     host.agents.share_processors()
-    assert told[1:] == [(pid, AgentLimits().nice + 1 + 5)] * 2, "until it is"
-
-
-async def test_one_that_is_asked_for_has_its_processor_before_it_hears_of_it(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[int] = []
-
-    def be_nice(pid: int, nice: int) -> bool:
-        told.append(nice)
-        return True
-
-    monkeypatch.setattr(module, "be_nice", be_nice)
-    monkeypatch.setattr(module, "group_niceness", lambda nice, agents, wait: 19 if wait else nice)
-    monkeypatch.setattr(late, "LOOK_S", 0.0)
-    monkeypatch.setattr(late, "awaits_processor", lambda _: False)
-    agent = await _waiting(host)
-    host.agents.share_processors()
-    assert told[-1] == 19
-    await host.agents.assign(Assignment(session_id=agent.session_id, fence=7, user_id="user-1"))
-    assert told[-1] == AgentLimits().nice
-    host.agents.share_processors()
-    assert told[-1] == 19, "it did not take it, and waits"
+    assert told[1:] == [(pid, AgentLimits().nice + 1)] * 2, "until it is"
 
 
 @pytest.mark.parametrize("ends", ["its time is up", "it is ended"])
