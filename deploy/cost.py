@@ -24,6 +24,13 @@ PARTICIPANTS = 2
 VOICE_TASK = Machine(Config.voice_cpus, Config.voice_memory_gib, 0)
 """Its price is Fargate's."""
 BUSY_SHARE = Config.busy_percent / 100
+HOST_POD = Machine(2, 4, 0)
+"""What one asks for in ``deploy/kubernetes/host``. Its price is its node's."""
+POD_SHARE = 0.7
+"""Of what a pod can have, that KEDA steers to in ``overlays/production/scaling.yaml``, as the next two."""
+PODS_LEAST = 2
+PODS_MOST = 20
+"""Of one kind of agents."""
 RESERVE_GIB = Settings.model_fields["memory_reserve_mb"].default / 1024
 MOST_CALLS = 2000
 """How far thresholds are looked for."""
@@ -147,22 +154,35 @@ class Model:
 
     def kubernetes(self, calls: int) -> Cost:
         """Nodes for the most calls and one that may be lost, and LiveKit on them."""
-        a, p = self.assumed, self.prices
-        cpus = self.agent_cpus(calls) + self.livekit_cpus(calls) + a.core_cpus
-        nodes = max(p.cluster_nodes_least, math.ceil(cpus / (p.node.cpus * a.machine_share)) + 1)
+        p, pods = self.prices, self.pods(calls)
+        nodes = max(p.cluster_nodes_least, self._nodes(calls, pods) + 1)
         sound = self._gb(calls) / 2 * p.cluster_gb_out
-        return Cost(p.cluster + p.cluster_balancers + nodes * p.node.month + sound, what=f"{nodes} nodes")
+        what = f"{nodes} nodes with {pods} host pods"
+        return Cost(p.cluster + p.cluster_balancers + nodes * p.node.month + sound, what=what)
+
+    def pods(self, calls: int) -> int:
+        """Hosts in Kubernetes that KEDA wants: it counts agents that wait like those in calls."""
+        wanted = (calls + self.waiting(calls)) / (self.calls_of(HOST_POD) * POD_SHARE)
+        return max(PODS_LEAST, math.ceil(wanted))
+
+    def _nodes(self, calls: int, pods: int) -> int:
+        """By processors, and by pods: what is left of a node and is less than a pod takes no host."""
+        each = self.prices.node.cpus * self.assumed.machine_share
+        cpus = pods * HOST_POD.cpus + self.livekit_cpus(calls) + self.assumed.core_cpus
+        return max(math.ceil(cpus / each), math.ceil(pods / (each // HOST_POD.cpus)))
 
     def aws(self, calls: int) -> Cost:
         """Voice tasks as the average needs them, and what stands whether there are calls or not."""
-        p = self.prices
-        each = self.calls_of(VOICE_TASK)
-        tasks = max(Config.voice_tasks_least, math.ceil(self._average(calls) / (each * BUSY_SHARE)))
+        p, tasks = self.prices, self.tasks(self._average(calls))
         core = 2 * self._fargate(0.5, 1) + 2 * self._fargate(0.25, 0.5)
         around = p.aws_balancer + 2 * p.aws_nat + 8 * p.aws_endpoint + 2 * p.aws_redis_node + p.aws_logs_and_alarms
         voice = tasks * self._fargate(VOICE_TASK.cpus, VOICE_TASK.memory_gib)
         sound = self._gb(calls) / 2 * p.aws_gb
         return Cost(core + around + voice + sound, self._livekit(calls), f"{tasks} voice tasks on average")
+
+    def tasks(self, calls: float) -> int:
+        """Voice tasks that so many calls are steered to."""
+        return max(Config.voice_tasks_least, math.ceil(calls / (self.calls_of(VOICE_TASK) * BUSY_SHARE)))
 
     def _fargate(self, cpus: float, gib: float) -> float:
         return HOURS * (cpus * self.prices.fargate_cpu_hour + gib * self.prices.fargate_gib_hour)
@@ -192,7 +212,8 @@ def render(model: Model, sizes: Sequence[int] = CALLS) -> str:
         ["Kubernetes, managed", *(_cell(model.kubernetes(calls)) for calls in sizes)],
         ["AWS Fargate", *(_cell(model.aws(calls)) for calls in sizes)],
     ]
-    parts = [_table(head, rows), _facts(model), _thresholds(model), _needs(model, sizes), _basis(model)]
+    parts = [_table(head, rows), _facts(model), _limits(model, sizes[-1])]
+    parts += [_thresholds(model), _needs(model, sizes), _basis(model)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -228,8 +249,22 @@ def _needs(model: Model, sizes: Sequence[int]) -> str:
 def _facts(model: Model) -> str:
     return (
         f"One virtual machine takes {model.most_on_one_machine()} calls at once; a voice task on Fargate "
-        f"({VOICE_TASK.cpus} processors) takes {model.calls_of(VOICE_TASK)}. Prices are assumed list prices as known "
+        f"({VOICE_TASK.cpus} processors) takes {model.calls_of(VOICE_TASK)}, a host's pod in Kubernetes "
+        f"({HOST_POD.cpus} processors) {model.calls_of(HOST_POD)}. Prices are assumed list prices as known "
         f"in {KNOWN_IN}: check them before you rely on a figure."
+    )
+
+
+def _limits(model: Model, calls: int) -> str:
+    """What has to be raised for the most calls of the table."""
+    of_pod, of_task = model.calls_of(HOST_POD), model.calls_of(VOICE_TASK)
+    pods, tasks = model.pods(calls), model.tasks(calls)
+    most = Config.voice_tasks_most
+    return (
+        f"As shipped there are at most {PODS_MOST} host pods of one kind (`maxReplicaCount`), so {PODS_MOST * of_pod} "
+        f"agents, and {most} voice tasks (`voiceTasksMost`), so {most * of_task}, those that wait among them. {calls} "
+        f"calls at once of one kind want `maxReplicaCount` at {pods} and `MAX_BOTS` at {pods * of_pod} at least, or "
+        f"`voiceTasksMost` at {tasks} and `maxBots` at {tasks * of_task}."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from deploy import cost
 from deploy.cost import Cost, Measured, Model
 from deploy.prices import Assumptions, Machine, Prices
+from tests.deploy.manifests import manifests, pod
 
 TOP = Path(__file__).parents[2]
 MEASURED = Measured(waiting_mib=10, waiting_cpu=0.01, call_mib=40, call_cpu=0.2, livekit_cpu=0.04)
@@ -68,10 +70,31 @@ def test_livekit_cloud_is_paid_for_two_participants(model: Model) -> None:
 def test_kubernetes_has_a_node_to_lose(model: Model) -> None:
     prices = Prices(cluster=70, cluster_balancers=30, node=Machine(8, 32, 200), cluster_gb_out=0)
     nodes = replace(model, prices=prices)
-    assert nodes.kubernetes(1) == Cost(100 + 3 * 200, what="3 nodes")
-    cpus = (100 * 0.2 + 10 * 0.01) / 0.8 + 100 * 0.04 / 0.8 + 1
-    assert 4 < cpus / 7.2 < 5
-    assert nodes.kubernetes(100) == Cost(100 + 6 * 200, what="6 nodes")
+    assert nodes.kubernetes(1) == Cost(100 + 3 * 200, what="3 nodes with 2 host pods")
+    cpus = 20 * 2 + 100 * 0.04 / 0.8 + 1
+    assert 6 < cpus / 7.2 < 7, "three pods fit on a node, so that seven are needed"
+    assert nodes.kubernetes(100) == Cost(100 + 8 * 200, what="8 nodes with 20 host pods")
+    busy = replace(nodes, measured=replace(MEASURED, livekit_cpu=0.16))
+    assert 8 < (20 * 2 + 100 * 0.16 / 0.8 + 1) / 7.2 < 9, "with a busy LiveKit it is the processors that count"
+    assert busy.kubernetes(100) == Cost(100 + 10 * 200, what="10 nodes with 20 host pods")
+
+
+def test_pods_as_keda_wants_them(model: Model) -> None:
+    """A pod takes 8 and is to be 70 % full; agents that wait are among them."""
+    assert model.calls_of(cost.HOST_POD) == 8
+    assert model.pods(1) == 2
+    assert 19 < (100 + 10) / (8 * 0.7) < 20 == model.pods(100)
+
+
+def test_a_host_pod_is_as_it_is_shipped() -> None:
+    built = manifests("production")
+    (container,) = pod(built.named("StatefulSet", "greenroom-host-default"))["containers"]
+    for sizes in container["resources"].values():
+        assert sizes == {"cpu": str(cost.HOST_POD.cpus), "memory": f"{cost.HOST_POD.memory_gib}Gi"}
+    scaled = built.named("ScaledObject", "greenroom-host-default")["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (cost.PODS_LEAST, cost.PODS_MOST)
+    (query,) = [each["metadata"]["query"] for each in scaled["triggers"] if "query" in each["metadata"]]
+    assert re.findall(r"([\d.]+) \* avg", query) == [str(cost.POD_SHARE)]
 
 
 def test_fargate_follows_the_average(model: Model) -> None:
@@ -84,6 +107,14 @@ def test_fargate_follows_the_average(model: Model) -> None:
     core = 2 * 0.5 + 2 * 0.25
     assert fargate.aws(200).machines == pytest.approx(730 * (core + 11 * 4))
     assert fargate.aws(1).machines == pytest.approx(730 * (core + 2 * 4)), "two at least"
+
+
+def test_what_is_to_be_raised_is_told(model: Model) -> None:
+    text = cost.render(model, sizes=(10, 100))
+    assert "at most 20 host pods of one kind (`maxReplicaCount`), so 160 agents" in text
+    assert "8 voice tasks (`voiceTasksMost`), so 128," in text
+    assert "100 calls at once of one kind want `maxReplicaCount` at 20 and `MAX_BOTS` at 160 at least" in text
+    assert "or `voiceTasksMost` at 11 and `maxBots` at 176." in text
 
 
 def test_when_one_is_dearer_than_another(model: Model) -> None:

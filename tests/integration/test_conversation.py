@@ -18,6 +18,7 @@ from agent.settings import load_settings
 from agent.voices.recognition import SAMPLE_RATE, recognise
 from agent.voices.script import GREETING, JOKES
 from contract.messages import Assignment, Measured, Turn
+from tests.support.brought import Cartesia, Deepgram
 from tests.support.servers import LiveKitServer
 from tests.support.speech import User, joined, spoken, until, user_in
 
@@ -240,3 +241,20 @@ async def test_a_users_own_agent_greets_and_hangs_up_by_itself(livekit_server: L
         await user.say(spoken("hello"))
         await until(lambda: s.ends, "it hung up")
         assert s.ends == ["the conversation closed (user_initiated)"]
+
+
+def own_ears_and_mouth(_: Assignment) -> Agent:
+    """A user's own agent with a model of its own for all but the thinking."""
+    return Agent(instructions="", stt=Deepgram(), tts=Cartesia())
+
+
+async def test_what_an_agent_brought_is_measured_as_its_own(livekit_server: LiveKitServer) -> None:
+    async with (
+        scene(livekit_server, factory=own_ears_and_mouth) as s,
+        user_in(livekit_server, s.name) as user,
+    ):
+        await s.greeted(user)
+        await s.answer(user, "what time is it")
+        s.conversation.measure()
+        found = {(timing.of, timing.provider) for report in s.reports for timing in report.timings}
+        assert found == {("stt", "other"), ("llm", "offline"), ("tts", "other"), ("latency", "other")}

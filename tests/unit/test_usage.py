@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from livekit import rtc
-from livekit.agents import ConversationItemAddedEvent, ErrorEvent, SessionUsageUpdatedEvent, llm, stt
+from livekit.agents import Agent, ConversationItemAddedEvent, ErrorEvent, SessionUsageUpdatedEvent, llm, stt
 from livekit.agents.metrics import LLMModelUsage, STTModelUsage, TTSModelUsage
 from livekit.agents.metrics.usage import AgentSessionUsage
 
@@ -16,8 +17,10 @@ from agent.host_link import HostLink
 from agent.settings import AgentSettings
 from agent.usage import Meter, provider_of
 from agent.voices import build
+from agent.voices.recognition import PhraseSTT
 from contract.measures import Timing, Used
 from contract.messages import AnyMessage, Assignment, Hello, Measured, parse_line
+from tests.support.brought import Cartesia, Deepgram
 
 ASSIGNMENT = Assignment(session_id="session_00000000", fence=1, user_id="u")
 HELLO = Hello(session_id="session_00000000", pid=1, start_ticks=1, phase="active", created_at=1.0)
@@ -26,15 +29,23 @@ HELLO = Hello(session_id="session_00000000", pid=1, start_ticks=1, phase="active
 class Session(rtc.EventEmitter[Any]):
     """Emits what a session does."""
 
-    def says(self, role: llm.ChatRole, *, interrupted: bool = False, **metrics: float) -> None:
-        item = llm.ChatMessage(role=role, content=["words"], interrupted=interrupted, metrics=metrics)  # type: ignore[arg-type]
+    def __init__(self) -> None:
+        super().__init__()
+        self.current_agent = Agent(instructions="")
+
+    def says(self, role: llm.ChatRole, *, interrupted: bool = False, **metrics: Any) -> None:
+        item = llm.ChatMessage(role=role, content=["words"], interrupted=interrupted, metrics=metrics)
         self.emit("conversation_item_added", ConversationItemAddedEvent(item=item))
 
     def used(self, *usage: LLMModelUsage | STTModelUsage | TTSModelUsage) -> None:
         self.emit("session_usage_updated", SessionUsageUpdatedEvent(usage=AgentSessionUsage(list(usage))))
 
-    def fails(self, error: Any) -> None:
-        self.emit("error", ErrorEvent(error=error, source=None))
+    def fails(self, error: Any, source: Any = None) -> None:
+        self.emit("error", ErrorEvent(error=error, source=source))
+
+
+def _told(provider: str, model: str) -> dict[str, str]:
+    return {"model_provider": provider, "model_name": model}
 
 
 @pytest.fixture
@@ -66,6 +77,41 @@ async def test_an_answer_is_reported_with_its_parts(meter: Meter, session: Sessi
         Timing(of="latency", provider="other", seconds=0.7),
     )
     assert (report.seq, report.barge_ins) == (1, 0)
+
+
+async def test_what_an_agent_brought_is_not_the_voices(meter: Meter, session: Session, reports: list[Measured]) -> None:
+    session.says("user", transcription_delay=0.3, stt_metadata=_told("Deepgram", "nova"))
+    own_llm, own_tts = _told("api.openai.com", "gpt"), _told("Inworld", "own")
+    session.says("assistant", llm_node_ttft=0.1, llm_metadata=own_llm, tts_node_ttfb=0.05, tts_metadata=own_tts)
+    [report] = reports
+    assert [(timing.of, timing.provider) for timing in report.timings] == [
+        ("stt", "other"), ("llm", "other"), ("tts", "inworld"),
+    ]  # fmt: skip
+
+
+async def test_the_voices_own_is_known_whatever_it_calls_itself(session: Session, reports: list[Measured]) -> None:
+    voice = build(ASSIGNMENT, AgentSettings())
+    voice = replace(voice, stt=Deepgram(), providers=("assemblyai", *voice.providers[1:]))
+    Meter(voice, reports.append).watch(session)  # type: ignore[arg-type]
+    session.says("user", transcription_delay=0.3, stt_metadata=voice.stt.metrics_metadata)
+    session.says("assistant")
+    assert [timing.provider for timing in reports[0].timings] == ["assemblyai"]
+
+
+async def test_a_line_that_is_said_is_of_who_speaks_it(meter: Meter, session: Session, reports: list[Measured]) -> None:
+    """Of a greeting livekit-agents does not tell whose voice it was."""
+    session.says("assistant", tts_node_ttfb=0.05)
+    session.current_agent = Agent(instructions="", tts=Cartesia())
+    session.says("assistant", tts_node_ttfb=0.05)
+    assert [report.timings[0].provider for report in reports] == ["offline", "other"]
+
+
+async def test_errors_are_of_the_ears_that_made_them(meter: Meter, session: Session, reports: list[Measured]) -> None:
+    error = stt.STTError(timestamp=1.0, label="x", error=OSError(), recoverable=True)
+    session.fails(error, PhraseSTT())
+    session.fails(error, Deepgram())
+    meter.close()
+    assert reports[0].transcription_errors == ("offline", "other")
 
 
 async def test_usage_is_what_was_added(meter: Meter, session: Session, reports: list[Measured]) -> None:
