@@ -33,6 +33,7 @@ soak: ## See whether anything grows, for 15 minutes: make soak ARGS="--minutes 6
 	@.venv/bin/python -m benchmarks.soak $(ARGS)
 
 observe: ## Two minutes of calls under a Prometheus: every panel's and alert's value
+	@sh scripts/packages.sh python redis prometheus
 	@sh scripts/setup.sh --dev
 	@.venv/bin/python -m benchmarks.observe $(ARGS)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.call import calling
-from tests.support.prometheus import Prometheus
+from tests.support.prometheus import MISSING, Prometheus, is_installed
 from tests.support.promql import alerts, panel_queries, selectors_of
 from tests.support.system import System, running_system
 
@@ -37,6 +37,9 @@ def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--seconds", type=float, default=120.0, help="how long calls come")
     seconds = options.parse_args().seconds
+    if not is_installed():
+        print(f"greenroom: {MISSING}", file=sys.stderr)  # before a whole system is started for nothing
+        return 1
     logging.getLogger("livekit").setLevel(logging.CRITICAL)
     console = Console(width=160)
     with (

@@ -6,28 +6,7 @@ cd "$(dirname "$0")/.."
 
 say() { printf '\n== %s\n' "$*"; }
 
-# install WHAT PACKAGE: what tests need from the system, where we may install it.
-install() {
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        printf 'greenroom: %s is missing: install it (Debian: apt-get install %s)\n' "$1" "$2" >&2
-        exit 1
-    fi
-    say "apt-get install $2"
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$2" >/dev/null
-}
-
-has_uv() { uv --version >/dev/null 2>&1 || [ -x .uv/bin/uv ]; }
-has_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
-
-has_uv || has_venv || install "Python's venv" python3-venv
-command -v redis-server >/dev/null || install redis-server redis-server
-command -v caddy >/dev/null || install Caddy caddy
-command -v prometheus >/dev/null && command -v promtool >/dev/null || install Prometheus prometheus
-command -v alertmanager >/dev/null || command -v prometheus-alertmanager >/dev/null ||
-    install Alertmanager prometheus-alertmanager
-command -v chromium >/dev/null || install Chromium chromium
-
+sh scripts/packages.sh python redis caddy prometheus alertmanager chromium
 sh scripts/setup.sh --dev
 say "livekit-server"
 .venv/bin/greenroom fetch-livekit

@@ -12,8 +12,12 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-NOT_TRACED = "health,metrics,/events,/console,/assets"
-"""Asked every few seconds by machines, or open for as long as a page is."""
+NOT_TRACED = ",".join((
+    r"^\w+://[^/]*/(api/health|health|metrics|console|assets)(/|$)",
+    r"^\w+://[^/]*/api/(session/[^/]+/)?events$",
+))  # fmt: skip
+"""Asked every few seconds by machines, or open for as long as a page is. OpenTelemetry looks for these in a whole URL,
+made with the request's ``Host``: past that they begin, so that a site's name is no path."""
 
 
 def trace_requests(app: FastAPI, settings: Settings) -> None:

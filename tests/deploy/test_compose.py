@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import yaml
 from fastapi.routing import APIRoute
 
 from agent.settings import AgentSettings
+from deploy.cost import Measured, Model
+from deploy.prices import Machine
 from orchestrator.api.app import ROUTERS
 from orchestrator.api.pages import content_security_policy
 from orchestrator.cli.deploy_checks import Deployment, examine, redis_fits_its_container, stop_takes_s
@@ -47,7 +50,7 @@ GIVEN = {
 HOOK = {"ALERT_WEBHOOK_URL": "https://hooks.example.com/greenroom"}
 OF_COMPOSE = {
     *COMPOSE_WANTS, "GREENROOM_TAG", "HOSTS", "HOST_CPUS", "HOST_MEMORY", "HOST_STOP_GRACE_S", "REDIS_MEMORY",
-    "REDIS_CONTAINER_MEMORY", "ALERT_WEBHOOK_URL",
+    "REDIS_CONTAINER_MEMORY", "LIVEKIT_CPUS", "LIVEKIT_MEMORY", "ALERT_WEBHOOK_URL",
 }  # fmt: skip
 """What the files take that is no setting of Greenroom's."""
 ON_A_LAPTOP = {
@@ -284,6 +287,24 @@ def test_redis_has_room_to_write_its_file_anew() -> None:
     assert redis["deploy"]["resources"]["limits"]["memory"] == "2g"
     environ = environment_on(Platform.COMPOSE, GIVEN)
     assert redis_fits_its_container(Deployment(read_elsewhere(environ), environ)).state == "ok"
+
+
+def test_livekit_may_be_given_what_many_calls_take() -> None:
+    """By the figures that costs.md has: with two processors it ends at 47, however many hosts there are."""
+    model = Model(Measured.read())
+    services = PROD.services(GIVEN)
+    host = services["agents"]["deploy"]["resources"]["limits"]
+    of_a_host = model.calls_of(Machine(int(host["cpus"]), int(host["memory"].removesuffix("g")), 0))
+    page = (TREE / "docs/deploy/compose.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    for calls, *said in (map(int, row) for row in rows):
+        agents = calls + model.waiting(calls)
+        assert said == [agents, math.ceil(agents / of_a_host), math.ceil(model.livekit_cpus(calls))], calls
+        given = GIVEN | {"LIVEKIT_CPUS": str(said[2]), "LIVEKIT_MEMORY": "2g"}
+        limits = PROD.services(given)["livekit"]["deploy"]["resources"]["limits"]
+        assert (limits["cpus"], limits["memory"]) == (str(said[2]), "2g")
+    assert model.livekit_cpus(47) <= float(services["livekit"]["deploy"]["resources"]["limits"]["cpus"])
 
 
 def test_the_file_is_content_with_what_the_page_has_one_write() -> None:

@@ -14,6 +14,12 @@ from tests.support.promql import PROMETHEUS
 from tests.support.servers import Program, free_port, wait_until
 
 READY_S = 60.0
+MISSING = "prometheus is missing: install it (Debian: apt-get install prometheus)"
+
+
+def is_installed() -> bool:
+    """Whether one can be started here."""
+    return shutil.which("prometheus") is not None
 
 
 @dataclass
@@ -29,7 +35,7 @@ class Prometheus:
 
     def start(self) -> Prometheus:
         """Start it, and wait until it answers."""
-        assert shutil.which("prometheus"), "prometheus is missing: apt-get install prometheus"
+        assert is_installed(), MISSING
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "prometheus.yml"
         configuration.write_text(yaml.safe_dump(self._configuration()))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract import tracing
+from tests.support.api import api_under_test
 from tests.support.otlp import Collector, collector
 
 OFF = """
@@ -86,6 +87,31 @@ def test_who_may_begin_a_trace(sent: Collector, roots: bool) -> None:
     tracing.record("no parent", None, 1.0, 2.0)
     tracing.end()
     assert [span.name for span in sent.spans] == (["first"] if roots else [])
+
+
+@pytest.mark.parametrize(
+    "host", ["voice.myhealth.com", "console.example.com", "events.example.com", "metrics.example.com:8443"]
+)
+async def test_what_a_site_is_called_keeps_no_request_from_being_traced(sent: Collector, host: str) -> None:
+    assert await _traced(sent, host, "/api/session/s1", "/api/pool") == {"/api/session/s1", "/api/pool"}
+
+
+async def test_what_machines_ask_for_and_streams_are_not_traced(sent: Collector) -> None:
+    quiet = (
+        "/api/health", "/health/live", "/health/ready", "/metrics", "/console", "/assets/index.js",
+        "/api/events", "/api/session/s1/events",
+    )  # fmt: skip
+    assert await _traced(sent, "voice.example.com", *quiet, "/api/session/health") == {"/api/session/health"}
+
+
+async def _traced(sent: Collector, host: str, *paths: str) -> set[str]:
+    """Those of the paths of which the collector heard."""
+    async with api_under_test(otel_exporter_otlp_endpoint=sent.url) as api:
+        for path in paths:
+            await api.client.get(path, headers={"Host": host})
+    tracing.end()
+    told = " ".join(value for span in sent.spans for value in span.attributes.values())
+    return {path for path in paths if f'"{path}"' in told}
 
 
 def test_a_collector_that_is_away_costs_a_moment_and_no_error() -> None:
