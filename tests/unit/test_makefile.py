@@ -35,7 +35,8 @@ def test_documents_name_targets_that_there_are() -> None:
 
 def test_what_a_target_needs_from_the_system_is_looked_for_first() -> None:
     for target in ("test", "observe"):
-        words = subprocess.run(["make", "-n", target], cwd=TOP, capture_output=True, text=True, check=True).stdout
+        command = ["make", "--no-print-directory", "-n", target]  # as part of another make it would tell its folder
+        words = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
         script = re.match(r"sh (scripts/test\.sh)", words)
         lines = (TOP / script[1]).read_text().splitlines() if script else words.splitlines()
         looks, sets_up = (
