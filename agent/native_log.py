@@ -18,5 +18,5 @@ def write_it_itself() -> None:
     To be called before anything else of ``livekit.rtc``, and after a fork: its threads begin here.
     """
     os.environ.setdefault("RUST_LOG", "warn")
-    # What an own setting of FfiClient would say: it has none, and always asks for the records (livekit-rtc 1.2.1).
+    # What an own setting of FfiClient would say: it has none, and always asks for the records (livekit 1.1.21).
     FfiClient.instance._ffi_lib.livekit_ffi_initialize(ffi_event_callback, False, b"python", __version__.encode())

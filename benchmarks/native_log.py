@@ -13,11 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livekit import api, rtc
+from livekit import rtc
 
 from agent import native_log
 from benchmarks.report import Report, percentile
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer, running
+from tests.support.servers import LiveKitServer, running
+from tests.support.speech import token
 
 JOINS = 20
 SETTLED_S, WAITS_S = 1.0, 10.0
@@ -75,11 +76,10 @@ async def _join_often(url: str) -> Seen:
 
 
 async def _join(url: str, seen: Seen) -> rtc.Room:
-    grants = api.VideoGrants(room_join=True, room="benchmark")
-    token = api.AccessToken(LIVEKIT_KEY, LIVEKIT_SECRET).with_identity("waits").with_grants(grants).to_jwt()
+    join_token = token("benchmark", "waits")
     room = rtc.Room()
     began, cpu = time.perf_counter(), time.process_time()
-    await room.connect(url, token)
+    await room.connect(url, join_token)
     seen.join_s.append(time.perf_counter() - began)
     seen.join_cpu_s.append(time.process_time() - cpu)
     return room

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from livekit import api
 
-from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, LiveKitServer
+from tests.support.servers import LiveKitServer
+from tests.support.speech import token
 
 JOIN = """
 import asyncio, sys
@@ -39,13 +39,11 @@ print(records)
 
 def _joined(server: LiveKitServer, way: str, level: str | None = None) -> tuple[int, str]:
     """How many records were handed to Python, and what was written to standard error."""
-    grants = api.VideoGrants(room_join=True, room="native-log")
-    token = api.AccessToken(LIVEKIT_KEY, LIVEKIT_SECRET).with_identity("joins").with_grants(grants).to_jwt()
     environment = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
     if level is not None:
         environment["RUST_LOG"] = level
     done = subprocess.run(
-        [sys.executable, "-c", JOIN, way, server.url, token],
+        [sys.executable, "-c", JOIN, way, server.url, token("native-log", "joins")],
         env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return int(done.stdout), done.stderr
