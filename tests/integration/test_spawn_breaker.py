@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from livekit import api
 
 from contract.states import SessionState
 from orchestrator.domain.errors import AgentsUnavailableError
@@ -46,6 +47,18 @@ async def full(backend: Backend, size: int = TARGET) -> None:
         return closed and counts.pool_ready == size and counts.spawning == counts.waiting == 0
 
     await eventually(look, what="a full pool, by itself")
+
+
+async def all_in_their_rooms(backend: Backend) -> None:
+    """A LiveKit that came back waits for agents that dial again every few seconds; one of them refuses until then."""
+
+    async def look() -> bool:
+        waiting = await backend.pool()
+        rooms = [await backend.participants(name) for name in waiting if await backend.room(name) is not None]
+        states = [participant.state for room in rooms for participant in room]
+        return len(states) == len(waiting) and set(states) == {api.ParticipantInfo.State.ACTIVE}
+
+    await eventually(look, what="every waiting agent is in its room", timeout_s=60)
 
 
 async def degraded(backend: Backend) -> Report:
@@ -97,6 +110,7 @@ async def test_livekit_stopped_and_started_again(backend: Backend, stack: Stack)
     assert FAILURES <= await tries(backend) - before <= most
     stack.livekit.start()
     await full(backend, TARGET + 2)
+    await all_in_their_rooms(backend)
     assert said(stack, "agents can be started again") == 1
 
 
