@@ -21,7 +21,9 @@ LAST_OUT_S = 240.0
 class Traffic:
     """All visits of a run, oldest first.
 
-    ``questions`` is how many a user asks, from and to; ``silent`` the share of users who only type and read.
+    ``questions`` is how many a user asks, from and to; ``silent`` the share of users who only type and read. Who comes
+    while ``most_at_once`` are there is not let in; with ``patient`` they wait outside until somebody leaves, in the
+    order in which they came.
     """
 
     def __init__(
@@ -34,11 +36,14 @@ class Traffic:
         most_at_once: int = MOST_AT_ONCE,
         keyed: bool = True,
         silent: float = 0.0,
+        patient: bool = False,
     ) -> None:
         self._url = url
         self._every_s = every_s
         self._questions = questions
         self._most_at_once = most_at_once
+        self._patient = patient
+        self._door = asyncio.Semaphore(most_at_once)
         self._keyed = keyed
         self._silent = silent
         self._rhythm = random.Random(seed)
@@ -46,6 +51,8 @@ class Traffic:
         self._tasks: set[asyncio.Task[None]] = set()
         self.visits: list[Visit] = []
         self.not_let_in = 0
+        self.outside_s: list[float] = []
+        """How long each of those who had to wait outside did."""
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
@@ -82,13 +89,21 @@ class Traffic:
         began = monotonic()
         for number in range(1_000_000):
             await asyncio.sleep(max(0.0, began + number * self._every_s - monotonic()))
-            if len(self._tasks) >= self._most_at_once:
+            if len(self._tasks) >= self._most_at_once and not self._patient:
                 self.not_let_in += 1
                 continue
             assert self._http is not None
             visit = Visit(number, self._rhythm.randint(*self._questions), self._rhythm.random() < 0.5, self._keyed)
             visit.sound = self._silent == 0 or self._rhythm.random() >= self._silent
             self.visits.append(visit)
-            task = asyncio.create_task(Visitor(self._http, visit, self._rhythm).run())
+            task = asyncio.create_task(self._visit(Visitor(self._http, visit, self._rhythm)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _visit(self, visitor: Visitor) -> None:
+        came_at, waits = monotonic(), self._door.locked()
+        async with self._door:
+            if waits:
+                visitor.visit.began_at = monotonic()
+                self.outside_s.append(monotonic() - came_at)
+            await visitor.run()

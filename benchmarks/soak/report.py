@@ -18,7 +18,7 @@ def publish(outcome: Outcome, command: str) -> None:
     """Print the table and write ``benchmarks/results/soak.json``."""
     console = Console()
     console.print(_table(outcome, command))
-    console.print(f"users: {outcome.users}; they noticed: {outcome.noticed or 'nothing'}")
+    console.print(f"users: {outcome.users}; outside: {outcome.outside}; they noticed: {outcome.noticed or 'nothing'}")
     print_promises(console, outcome.promises)
     write_result("soak", _document(outcome, command))
 
@@ -45,6 +45,7 @@ def _document(outcome: Outcome, command: str) -> dict[str, Any]:
         "plan": asdict(outcome.plan) | {"warm_up_s": outcome.plan.warm_up_s},
         "series": [_row(each) for each in outcome.judged],
         "users": outcome.users,
+        "outside": outcome.outside,
         "noticed": outcome.noticed,
         "promises": outcome.promises,
         "samples": [_rounded(asdict(sample)) for sample in outcome.samples],

@@ -53,7 +53,7 @@ class Sampler:
         ]
 
     def look(self) -> Sample:
-        """Take a sample: some 100 ms with 60 agents."""
+        """Take a sample: most of half a second of a processor with 60 agents."""
         sample = Sample(monotonic() - self._began_at)
         for part, pid in self._pids.items():
             self._add(sample, part, [pid])
