@@ -12,11 +12,11 @@ from livekit.rtc import __version__
 from livekit.rtc._ffi_client import FfiClient, ffi_event_callback
 
 
-def write_it_itself() -> None:
-    """Have the library write its own log to standard error, from warnings on, as ``RUST_LOG`` says.
+def write_it_itself(level: str = "warn") -> None:
+    """Have the library write its own log to standard error, from this level on, or as ``RUST_LOG`` says.
 
     To be called before anything else of ``livekit.rtc``, and after a fork: its threads begin here.
     """
-    os.environ.setdefault("RUST_LOG", "warn")
+    os.environ.setdefault("RUST_LOG", level)
     # What an own setting of FfiClient would say: it has none, and always asks for the records (livekit 1.1.21).
     FfiClient.instance._ffi_lib.livekit_ffi_initialize(ffi_event_callback, False, b"python", __version__.encode())

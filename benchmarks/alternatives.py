@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("bursts", nargs="*", type=int, default=list(ROUNDS), help=f"of {list(ROUNDS)}")
     bursts = parser.parse_args().bursts
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it leaves no process
-    native_log.write_it_itself()  # thirty users' native log would take a processor from every way
+    native_log.write_it_itself("off")  # thirty users' native log would take a processor from every way
     for size in bursts:
         _publish(size, *asyncio.run(_compare(size)))
 

@@ -159,7 +159,7 @@ async def running_world(
         settings: the system's.
         timeout_s: how long its pool may take to be full.
     """
-    native_log.write_it_itself()  # the users' clients are here, and take of what the system has
+    native_log.write_it_itself("off")  # the users' clients are here, and take of what the system has
     folder = Path(tempfile.mkdtemp(prefix="gr-chaos-"))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lambda: None if folder in KEPT else shutil.rmtree(folder))

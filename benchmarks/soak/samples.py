@@ -24,6 +24,10 @@ FAMILY = re.compile(r"^(session|turns|measured|idem|reply|limit|user|host|lock|b
 """Keys of which there are many."""
 FOR_AN_HOUR = ("turns:", "measured:")
 """Of each call, and longer than a run."""
+UP_TO_A_NUMBER = re.compile(
+    r"^(stats:(samples|startRecent|vacancies|callRecent|spawnRecent|refillRecent)|host:.*:commands)"
+)
+"""As long as ``contract.keys`` says that they get, which is later than a run's end."""
 MIB = 2**20
 
 
@@ -82,7 +86,7 @@ class Sampler:
         sample.files["a waiting agent"] = int(median(filter(None, map(_files, private))))
 
     def _add_redis(self, sample: Sample, store: redis.Redis) -> None:
-        """What is kept of a call for an hour is there whatever the run: it is told apart from the rest.
+        """What is kept of a call for an hour, or up to a number, grows in any run: it is told apart from the rest.
 
         The process has its program, and pages that are partly free, beside its data.
         """
@@ -90,8 +94,8 @@ class Sampler:
         with store.pipeline(transaction=False) as pipe:
             for key in store.scan_iter(count=1000):
                 counts[family(key)] += 1
-                if key.startswith(FOR_AN_HOUR):
-                    pipe.memory_usage(key)
+                if key.startswith(FOR_AN_HOUR) or UP_TO_A_NUMBER.match(key):
+                    pipe.memory_usage(key, samples=0)
             kept = sum(filter(None, pipe.execute()))
         sample.keys = dict(counts)
         used = store.info("memory")["used_memory"]
