@@ -46,8 +46,8 @@ host:<id>               hash    1 h past   host, each heartbeat;       claim (le
                                            (fields: ``HOST_FIELDS``, and those of ``records.HostReport``)
 host:<id>:sessions      set     for ever   Lua: record_agent, finish,  the host's reconciliation, lose_host,
                                            replace                     begin_spawn
-host:<id>:commands      stream  5 min      claim, finish, API,         that host: what is some ms old at most; ~1000
-                                past last  rollout                     are kept
+host:<id>:commands      stream  5 min      claim, finish, API,         that host: what is some ms old at most; the
+                                past last  rollout                     ~1000 of the last 5 min are kept
 rollout                 hash    a day      Lua: rollout_*              rollout, API (fields: ``ROLLOUT_FIELDS``)
 breaker:<kind>          hash    for ever   spawn, after each try that  reservations and begin_spawn (Lua), plan,
                                            changed it; Lua: the try    health, metrics

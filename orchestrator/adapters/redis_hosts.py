@@ -132,9 +132,11 @@ class RedisHosts:
 
     async def _tell(self, host: str, **command: Any) -> None:
         """As ``tell`` in ``lua/_prelude.lua``."""
+        oldest = await self.position(keys.COMMANDS_S)
         with translated():
             async with self._client.pipeline() as pipe:
                 pipe.xadd(keys.host_commands(host), command, maxlen=1000, approximate=True)  # type: ignore[arg-type]
+                pipe.xtrim(keys.host_commands(host), minid=oldest, approximate=False)
                 pipe.expire(keys.host_commands(host), keys.COMMANDS_S)
                 await pipe.execute()
 

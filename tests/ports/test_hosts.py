@@ -168,6 +168,22 @@ async def test_what_a_host_is_told_is_not_kept_for_long(store: RedisStore, hosts
     assert 0 < await client.ttl(stream) <= keys.COMMANDS_S
 
 
+async def test_a_host_that_is_told_things_all_day_keeps_only_the_last_minutes(
+    store: RedisStore, hosts: RedisHosts, client: Client
+) -> None:
+    await beat(hosts)
+    stream = keys.host_commands(HOST)
+    await warm(store, 1)
+    await client.xadd(stream, {"type": "assign"}, id=await hosts.position(keys.COMMANDS_S + 1))
+    await client.xadd(stream, {"type": "end"}, id=await hosts.position(keys.COMMANDS_S - 60))
+    await store.claim(start_request(), "r")
+    assert [fields["type"] for _, fields in await hosts.commands(HOST, "0", 1)] == ["end", "assign"]
+    await client.delete(stream)
+    await client.xadd(stream, {"type": "assign"}, id=await hosts.position(keys.COMMANDS_S + 1))
+    await hosts.load_anew(HOST, "r")
+    assert [fields["type"] for _, fields in await hosts.commands(HOST, "0", 1)] == ["load"]
+
+
 async def _told(client: Client, **command: Any) -> None:
     await client.xadd(keys.host_commands(HOST), command)
     await client.expire(keys.host_commands(HOST), 60)

@@ -80,7 +80,9 @@ local function move(id, from, to)
 end
 
 local function tell(host, ...)
+  local oldest = string.format('%.0f-0', math.floor((NOW - COMMANDS_S) * 1000))
   redis.call('XADD', commands_key(host), 'MAXLEN', '~', 1000, '*', ...)
+  redis.call('XTRIM', commands_key(host), 'MINID', oldest)
   redis.call('EXPIRE', commands_key(host), COMMANDS_S)
 end
 
