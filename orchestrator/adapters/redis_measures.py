@@ -64,11 +64,11 @@ class RedisMeasures:
         return found
 
     async def memory(self) -> StoreMemory | None:
-        """What Redis uses of its memory; None where it does not say: some that are rented do not."""
+        """What Redis uses of its memory; None where it does not say that, or of how much: some rented ones do not."""
         info = await information(self._client, "memory")
-        if "used_memory" not in info:
-            return None
         most = int(info.get("maxmemory") or info.get("total_system_memory") or 0)
+        if "used_memory" not in info or not most:
+            return None
         return StoreMemory(int(info["used_memory"]), most)
 
 

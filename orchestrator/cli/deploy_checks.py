@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.cli.checks import Finding
-from orchestrator.cli.deploy_platforms import COMPOSE_WANTS, Platform
+from orchestrator.cli.deploy_platforms import AWS_SECRETS, AWS_SECRETS_OF_SOME, COMPOSE_WANTS, Platform
 from orchestrator.cli.environment import PROVIDERS, is_loopback
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
@@ -34,6 +34,8 @@ REDIS_UNITS = {
 }  # fmt: skip
 """As redis.conf has them."""
 DOCKER_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+DOCKER_SIZE = (r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 3g")
+CPUS = (r"\d+(\.\d+)?", "a number of processors such as 2 or 0.5")
 NAME = r"(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*"
 COMPOSE_FORMS = {
     "DOMAIN": (NAME, "a name alone, such as voice.example.com"),
@@ -41,6 +43,11 @@ COMPOSE_FORMS = {
     "ACME_EMAIL": (r"[^@\s]+@[^@\s]+", "an address such as ops@example.com"),
     "GRAFANA_PASSWORD": (rf".{{{SHORTEST_PASSWORD},}}", f"{SHORTEST_PASSWORD} characters or more"),
     "GREENROOM_TAG": (r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image's tag: letters, digits, dots and hyphens"),
+    "HOSTS": (r"\d+", "a number of containers such as 2"),
+    "HOST_CPUS": CPUS,
+    "HOST_MEMORY": DOCKER_SIZE,
+    "LIVEKIT_CPUS": CPUS,
+    "LIVEKIT_MEMORY": DOCKER_SIZE,
     # It stands in quotes in the Alertmanager's configuration.
     "ALERT_WEBHOOK_URL": (r"https?://[!-&(-~]+", "an address such as https://hooks.example.com/…, without a '"),
 }
@@ -253,8 +260,10 @@ def redis_fits_its_container(deployment: Deployment) -> Finding:
 
 def _bytes(size: str, units: Mapping[str, int]) -> int | None:
     """A size with its unit in bytes; None for what is none."""
-    found = re.fullmatch(r"(\d+)([a-z]*)", size.lower())
-    return int(found[1]) * units[found[2]] if found and found[2] in units else None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", size.lower())
+    if not found or found[2] not in units or ("." in found[1] and units is REDIS_UNITS):  # Redis takes whole ones only
+        return None
+    return int(float(found[1]) * units[found[2]])
 
 
 def redis_has_a_password(deployment: Deployment) -> Finding:
@@ -341,10 +350,11 @@ def fargate_waits(deployment: Deployment) -> Finding:
 
 def secrets_are_references(deployment: Deployment) -> Finding:
     """A task definition can be read by many: what is secret is named there, and kept elsewhere."""
-    from orchestrator.settings import SECRETS
-
-    names = sorted(name for name in {*SECRETS, *PROVIDERS} if deployment.has(name))
-    return _ok("Secrets Manager", f"has to hold {', '.join(names)}: in `secrets` of the task, not in `environment`")
+    others = [name for name in AWS_SECRETS_OF_SOME if deployment.has(name)]
+    if others:
+        remedy = "name it in callersSecrets or providersSecrets (docs/deploy/aws.md): else no task hears of it"
+        return Finding("warn", "Secrets Manager", f"{', '.join(others)} beside what tasks take by themselves", remedy)
+    return _ok("Secrets Manager", f"has to hold {', '.join(AWS_SECRETS)}, though some be empty: tasks take them all")
 
 
 @dataclass(frozen=True)
@@ -394,8 +404,9 @@ RULES: Mapping[Platform, Rules] = {
         every=EVERY, api=(*API, proxies_are_trusted, reachable_from_outside), host=(*HOST, kubernetes_waits)
     ),
     Platform.AWS: Rules(
-        every=(redis_has_tls, *EVERY, secrets_are_references),
+        every=(redis_has_tls, *EVERY),
         api=(*API, proxies_are_trusted, reachable_from_outside),
         host=(*HOST, fargate_waits),
+        files=(secrets_are_references,),
     ),
 }

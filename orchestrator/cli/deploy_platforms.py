@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,6 +62,13 @@ RAILWAY_DEFAULTS = {
 }
 """What it says as it comes. Whoever changes that there says so to doctor."""
 
+RAILWAY_TAKES = frozenset({
+    "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS", "ALLOWED_ORIGINS",
+    "START_LIMIT_IP", "PREWARM_POOL_SIZE", "LOG_FORMAT", "AGENT_ENV", "ASSEMBLY_API_KEY", "GROQ_API_KEY",
+    "INWORLD_API_KEY", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", *RAILWAY_DEFAULTS,
+})  # fmt: skip
+"""What else it hands on as it comes: of another variable no program hears."""
+
 KUBERNETES_DEFAULTS = {
     "BIND": "::",
     "PORT": "8080",
@@ -81,6 +88,15 @@ AWS_SETS = {
     "DRAIN_ON_TERM": "true",
 }
 """What deploy/aws tells tasks itself."""
+
+AWS_SECRETS = (
+    "ADMIN_TOKEN", "API_KEYS", "ASSEMBLY_API_KEY", "GROQ_API_KEY", "INWORLD_API_KEY", "LIVEKIT_API_KEY",
+    "LIVEKIT_API_SECRET",
+)  # fmt: skip
+"""What its tasks take out of Secrets Manager, and do not start without: each has to be there, and some may be empty."""
+
+AWS_SECRETS_OF_SOME = ("JWT_SECRET", "OTEL_EXPORTER_OTLP_HEADERS")
+"""Those that they take where the context names them."""
 
 AWS_DEFAULTS = {"MAX_BOTS": "200", "DRAIN_TIMEOUT_S": "{MAX_CALL_S}"}
 """What it tells them where the context says nothing else."""
@@ -105,11 +121,17 @@ class Files:
     """Where nothing is."""
     ignores: frozenset[str] = frozenset()
     """Not handed on."""
+    takes: frozenset[str] | None = None
+    """All that is handed on; None where everything else is."""
+
+    def hands_on(self, name: str) -> bool:
+        """Whether a program hears of this variable when somebody sets it."""
+        return name not in self.sets.keys() | self.ignores and (self.takes is None or name in self.takes)
 
 
 FILES = {
     Platform.COMPOSE: Files(COMPOSE_SETS, COMPOSE_DEFAULTS, COMPOSE_IGNORES),
-    Platform.RAILWAY: Files(RAILWAY_SETS, RAILWAY_DEFAULTS),
+    Platform.RAILWAY: Files(RAILWAY_SETS, RAILWAY_DEFAULTS, takes=RAILWAY_TAKES),
     Platform.KUBERNETES: Files({}, KUBERNETES_DEFAULTS),
     Platform.AWS: Files(AWS_SETS, AWS_DEFAULTS),
 }
@@ -118,8 +140,17 @@ FILES = {
 def environment_on(platform: Platform, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that programs would see there: of what is set, what gets there, else what the files say."""
     files = FILES[platform]
-    given = {name: value for name, value in environ.items() if value and name not in files.sets.keys() | files.ignores}
+    given = {name: value for name, value in environ.items() if value and files.hands_on(name)}
     return IMAGE_SETS | dict(_filled(files.defaults, given)) | given | dict(_filled(files.sets, given))
+
+
+def unheard_of(platform: Platform, environ: Mapping[str, str], settings: Iterable[str]) -> list[str]:
+    """Which of these settings somebody set, and no program there hears of; none of those that the files set."""
+    files = FILES[platform]
+    if files.takes is None:
+        return []
+    heard_of = files.takes | files.sets.keys()
+    return sorted(name for name in settings if environ.get(name) and name not in heard_of)
 
 
 def environment_in(container: Mapping[str, str]) -> dict[str, str]:

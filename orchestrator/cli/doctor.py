@@ -77,7 +77,15 @@ def for_platform(platform: Platform, program: Program) -> list[Finding]:
         return wrong
     findings = deploy_checks.examine(platform, deploy_checks.Deployment(settings, environ), program)
     named = {finding.what for finding in wrong}
-    return wrong + [finding for finding in findings if finding.what not in named]
+    unheard_of = _unheard_of(platform, settings) if program is Program.ALL else []
+    return wrong + unheard_of + [finding for finding in findings if finding.what not in named]
+
+
+def _unheard_of(platform: Platform, settings: Settings) -> list[Finding]:
+    """What is set in vain."""
+    names = deploy_platforms.unheard_of(platform, os.environ, map(str.upper, type(settings).model_fields))
+    remedy = "write it into the services' env there, or take it out here"
+    return [Finding("warn", name, f"{platform}'s file, as it comes, hands it to no program", remedy) for name in names]
 
 
 def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
@@ -98,8 +106,10 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
 
 def _wrong(line: str) -> Finding:
     """What an error's line says."""
-    name, _, found = line.partition(" ")
-    return Finding("bad", name.strip(":,"), found.partition(";")[0], "mend it, then look again")
+    names = re.match(r"[A-Z][A-Z0-9_]+(?:(?:, | and )[A-Z][A-Z0-9_]+)*", line)
+    what = names[0] if names else line.partition(" ")[0]
+    found = line[len(what) :].lstrip(":, ")
+    return Finding("bad", what.strip(":,"), found.partition(";")[0], "mend it, then look again")
 
 
 def _take_out(environ: dict[str, str], line: str) -> bool:

@@ -15,10 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from deploy.aws.config import Config, ConfigError, context_names
+from deploy.aws.tasks import CALLERS_NAMES, LIVEKIT_NAMES, PROVIDERS_NAMES
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.api import health
-from orchestrator.cli.deploy_platforms import AWS_DEFAULTS, AWS_SETS, Platform
+from orchestrator.cli.deploy_platforms import AWS_DEFAULTS, AWS_SECRETS, AWS_SETS, Platform
 from orchestrator.cli.environment import read_dotenv
 from orchestrator.cli.serve import Program
 from orchestrator.domain.demand import DemandPolicy
@@ -151,6 +152,10 @@ def test_doctor_finds_nothing_to_mend_in_it(templates: Templates) -> None:
         given |= {each: value for each, value in known.items() if each in given}
         program = Program.HOST if name == "voice" else Program(name)
         assert complaints(Platform.AWS, program, given) == wanted[name], name
+
+
+def test_doctor_knows_what_tasks_take_from_secrets_manager() -> None:
+    assert {*AWS_SECRETS} == {*LIVEKIT_NAMES, *CALLERS_NAMES, *PROVIDERS_NAMES}
 
 
 def test_doctor_knows_what_tasks_are_told(templates: Templates) -> None:

@@ -141,7 +141,7 @@ def test_only_hosts_know_the_providers_and_only_the_api_the_operator(built: Mani
 
 
 def test_what_not_everybody_has_may_be_missing(built: Manifests) -> None:
-    needed = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN", "API_KEYS"}
+    needed = {"REDIS_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN"}
     for _, container in built.of_ours():
         refs = {each["name"]: each["valueFrom"].get("secretKeyRef") for each in container["env"] if "valueFrom" in each}
         assert {name for name, ref in refs.items() if ref and not ref.get("optional")} <= needed

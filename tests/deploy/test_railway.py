@@ -16,7 +16,7 @@ from railway_sdk import create_railway_context
 
 from agent.settings import AgentSettings
 from orchestrator.agent_environment import agent_environment
-from orchestrator.cli.deploy_platforms import RAILWAY_DEFAULTS, RAILWAY_SETS, Platform
+from orchestrator.cli.deploy_platforms import RAILWAY_DEFAULTS, RAILWAY_SETS, RAILWAY_TAKES, Platform
 from orchestrator.cli.provision import HOST_END_S
 from orchestrator.cli.serve import Program
 from orchestrator.settings import SECRETS, load_settings
@@ -102,6 +102,10 @@ def test_variables_are_settings(name: str, services: Mapping[str, Any], monkeypa
     assert settings.host_id == REPLICA, "no two hosts are one"
     assert settings.redis_url == FAKE["REDIS_URL"]
     assert settings.livekit_url.startswith("wss://"), "no UDP comes in: LiveKit is elsewhere"
+
+
+def test_doctor_knows_what_reaches_a_program(services: Mapping[str, Any]) -> None:
+    assert RAILWAY_TAKES | RAILWAY_SETS.keys() == {each for name in PROGRAMS for each in services[name]["variables"]}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from contract import keys
@@ -13,6 +15,7 @@ from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_measures import RedisMeasures
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain.prices import Prices
+from orchestrator.domain.voice import StoreMemory
 from orchestrator.records import AgentIdentity
 from tests.support.records import beat, claimed, warm
 
@@ -141,3 +144,28 @@ async def test_redis_says_what_it_uses_where_it_can(measures: RedisMeasures, red
     else:
         assert memory is not None
         assert 0 < memory.used_bytes < memory.most_bytes
+
+
+@pytest.mark.parametrize(
+    ("told", "memory"),
+    [
+        ({"used_memory": 5, "maxmemory": 10, "total_system_memory": 20}, StoreMemory(5, 10)),
+        ({"used_memory": 5, "maxmemory": 0, "total_system_memory": 20}, StoreMemory(5, 20)),
+        ({"used_memory": 5, "maxmemory": 0, "total_system_memory": 0}, None),
+        ({"used_memory": 5}, None),
+    ],
+)
+async def test_without_a_most_redis_memory_is_not_known(
+    measures: RedisMeasures,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Mapping[str, int],
+    memory: StoreMemory | None,
+) -> None:
+    """A share of nothing is infinite: RedisMemoryHigh would fire for ever."""
+
+    async def info(_: str) -> Mapping[str, int]:
+        return told
+
+    monkeypatch.setattr(client, "info", info)
+    assert await measures.memory() == memory

@@ -46,7 +46,8 @@ WELL = {
         "ALERT_WEBHOOK_URL": "https://alerts.example.com",
         "GREENROOM_TAG": "6b2c13e",
     },
-    Platform.RAILWAY: COMMON | {"BIND": "::", "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3715"},
+    Platform.RAILWAY: {name: value for name, value in COMMON.items() if name != "TRUSTED_PROXIES"}
+    | {"BIND": "::", "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3715"},
     Platform.KUBERNETES: COMMON | {"HOST_ID": socket.gethostname()},
     Platform.AWS: COMMON | {"DRAIN_TIMEOUT_S": "5", "MAX_CALL_S": "5"},
 }
@@ -123,6 +124,11 @@ def test_a_program_is_asked_for_what_it_reads(platform: Platform) -> None:
                 ("ACME_EMAIL", "ops"),
                 ("GRAFANA_PASSWORD", "a"),
                 ("GREENROOM_TAG", "of/mine"),
+                ("HOSTS", "zero"),
+                ("HOST_CPUS", "two"),
+                ("HOST_MEMORY", "lots"),
+                ("LIVEKIT_CPUS", "-1"),
+                ("LIVEKIT_MEMORY", "x"),
                 ("ALERT_WEBHOOK_URL", "foo"),
                 ("ALERT_WEBHOOK_URL", "https://alerts.example.com/'a"),
                 ("ALERT_WEBHOOK_URL", "https://…"),
@@ -133,6 +139,8 @@ def test_a_program_is_asked_for_what_it_reads(platform: Platform) -> None:
         (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "0"}, "bad", "no size"),
         (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "700mb"}, "bad", "2 times 700mb"),
         (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_CONTAINER_MEMORY": "1gib"}, "bad", "no size"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_MEMORY": "0.5gb"}, "bad", "no size"),
+        (rules.redis_fits_its_container, Platform.COMPOSE, {"REDIS_CONTAINER_MEMORY": "1.5g"}, "ok", "enough"),
         (
             rules.redis_fits_its_container,
             Platform.COMPOSE,
@@ -148,6 +156,7 @@ def test_a_program_is_asked_for_what_it_reads(platform: Platform) -> None:
         (rules.railway_waits, Platform.RAILWAY, {"RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "3600"}, "bad", "3600 s"),
         (rules.kubernetes_waits, Platform.KUBERNETES, {"DRAIN_TIMEOUT_S": "600"}, "ok", "715"),
         (rules.redis_has_tls, Platform.AWS, {"REDIS_URL": "redis://cache:6379"}, "bad", "without TLS"),
+        (rules.secrets_are_references, Platform.AWS, {"JWT_SECRET": "s" * 32}, "warn", "JWT_SECRET beside"),
         (rules.fargate_waits, Platform.AWS, {"DRAIN_TIMEOUT_S": "600"}, "warn", "715 s"),
         (rules.secrets_are_references, Platform.AWS, {}, "ok", "LIVEKIT_API_SECRET"),
     ],
@@ -257,6 +266,14 @@ def test_a_setting_that_is_none_is_found_first_and_the_rest_is_judged(
     assert found["terminationGracePeriodSeconds"] == "has to be 3715 at least, by DRAIN_TIMEOUT_S"
 
 
+def test_what_is_wrong_with_several_names_all_of_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / ".env").write_text("JWT_AUDIENCE=x\n")
+    with pytest.raises(typer.Exit):
+        doctor.doctor(deploy=Platform.KUBERNETES, as_json=True)
+    found = found_in(capsys)
+    assert found["JWT_AUDIENCE, JWT_ISSUER and JWT_TENANT_CLAIM"].startswith("need JWT_SECRET or JWT_JWKS_URL")
+
+
 def test_what_is_wrong_is_said_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / ".env").write_text("LIVEKIT_URL=my-project\n")
     with pytest.raises(typer.Exit):
@@ -273,7 +290,8 @@ def test_a_file_in_the_image_is_not_looked_for_here(
     given = WELL[platform] | {"AGENTS_FILE": "/etc/greenroom/agents.toml", "AGENT_FILTER": "sales"}
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
     doctor.doctor(deploy=platform, as_json=True)
-    assert {each["state"] for each in json.loads(capsys.readouterr().out)} <= {"ok"}
+    wrong = {each["what"] for each in json.loads(capsys.readouterr().out) if each["state"] != "ok"}
+    assert wrong == ({"AGENTS_FILE", "AGENT_FILTER"} if platform is Platform.RAILWAY else set())
 
 
 def test_a_programs_own_variables_are_all_that_counts(
@@ -299,6 +317,27 @@ def test_the_settings_of_the_folder_are_looked_at(folder: Path, capsys: pytest.C
     (folder / ".env").write_text(text)
     doctor.doctor(deploy=Platform.RAILWAY, as_json=True)
     assert {each["state"] for each in json.loads(capsys.readouterr().out)} == {"ok"}
+
+
+def test_what_railways_file_does_not_hand_on_is_told_and_does_not_count(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callers would be asked for nothing there."""
+    given = WELL[Platform.RAILWAY] | {"API_KEYS": "", "JWT_SECRET": "s" * 32}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    doctor.doctor(deploy=Platform.RAILWAY, as_json=True)
+    found = found_in(capsys)
+    assert "hands it to no program" in found["JWT_SECRET"]
+    assert found["callers"] == "anybody may start a session"
+
+
+def test_aws_is_asked_for_every_key_that_tasks_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = {name: value for name, value in WELL[Platform.AWS].items() if "API_KEY" not in name or "LIVEKIT" in name}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in bare.items()))
+    doctor.doctor(deploy=Platform.AWS, as_json=True)
+    found = found_in(capsys)["Secrets Manager"]
+    assert [name for name in ("API_KEYS", "GROQ_API_KEY", "LIVEKIT_API_SECRET") if name not in found] == []
+    assert "REDIS_URL" not in found
 
 
 def test_what_compose_does_not_hand_on_is_no_finding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
