@@ -34,7 +34,7 @@ REDIS_UNITS = {
 }  # fmt: skip
 """As redis.conf has them."""
 DOCKER_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
-DOCKER_SIZE = (r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 3g")
+DOCKER_SIZE = (rf"(?i:\d+(?:\.\d+)?(?:{'|'.join(DOCKER_UNITS)}))", "a size such as 3g")
 CPUS = (r"\d+(\.\d+)?", "a number of processors such as 2 or 0.5")
 NAME = r"(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*"
 COMPOSE_FORMS = {

@@ -149,8 +149,9 @@ def unheard_of(platform: Platform, environ: Mapping[str, str], settings: Iterabl
     files = FILES[platform]
     if files.takes is None:
         return []
-    heard_of = files.takes | files.sets.keys()
-    return sorted(name for name in settings if environ.get(name) and name not in heard_of)
+    return sorted(
+        name for name in settings if environ.get(name) and name not in files.sets and not files.hands_on(name)
+    )
 
 
 def environment_in(container: Mapping[str, str]) -> dict[str, str]:
