@@ -27,6 +27,8 @@ HOST_LOST_STOPS_S = 13.0
 """Above ``HOST_LOST_S``."""
 AGENT_ALARM_STOPS_S = 9.0
 """Above 0.8 of ``HOST_LOST_S``, after which an agent's alarm ends it."""
+FOR_GOOD_S = 20.0
+"""By then it would be the check of each minute that found it, and not its host."""
 REDIS_DOWN_S = 2.0
 REDIS_STOPS_S = 10.0
 DROPPING_S = 10.0
@@ -98,6 +100,17 @@ async def stop_agent(stage: Stage, phase: str, seconds: float) -> None:
     """One that is in this phase."""
     with stopped([await agent_in(stage, phase)]):
         await asyncio.sleep(seconds)
+
+
+async def stop_agent_for_good(stage: Stage, phase: str) -> Recovered:
+    """One that is in this phase, until it is found."""
+    pid = await agent_in(stage, phase)
+    until = monotonic() + FOR_GOOD_S
+    with stopped([pid]):
+        while psutil.pid_exists(pid) and monotonic() < until:
+            await asyncio.sleep(0.05)
+        was_found = not psutil.pid_exists(pid)
+    return lambda: was_found
 
 
 async def agent_in(stage: Stage, phase: str) -> int:
@@ -224,6 +237,8 @@ def _faults() -> list[Fault]:
     for phase in ("warm", "active"):
         stop = of(stop_agent, phase=phase, seconds=alarm_s)
         faults.append(Fault(f"{phase} agent past its alarm", f"SIGSTOP for {alarm_s:g} s", stop))
+    stop = of(stop_agent_for_good, phase="active")
+    faults.append(Fault("active agent stopped for good", "SIGSTOP until it is ended", stop))
     faults += [
         Fault("Redis killed", f"kill -9, back from its append-only file after {REDIS_DOWN_S:g} s", kill_redis),
         Fault(

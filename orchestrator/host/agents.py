@@ -249,7 +249,7 @@ class Agents:
 
     def _expect_hello(self, agent: Agent) -> None:
         if agent.writer is None and not agent.dead.is_set():
-            self._give_up(agent, "it did not come back to its host")
+            self.give_up(agent, "it did not come back to its host")
 
     def hello(self, hello: Hello, writer: asyncio.StreamWriter) -> Agent | None:
         """An agent opened its line. None when it is not who it says it is."""
@@ -346,7 +346,7 @@ class Agents:
         answer = await self.assign(assignment, resumption)
         if answer.accepted or answer.reason == "taken" or agent.dead.is_set() or agent.is_going:
             return
-        self._give_up(agent, f"the agent did not take its session: {answer.reason}")
+        self.give_up(agent, f"the agent did not take its session: {answer.reason}")
 
     # --- news ------------------------------------------------------------------------------------------
 
@@ -404,11 +404,11 @@ class Agents:
         answered = await asyncio.gather(*(answers(agent) for agent in agents))
         hung = [a for a, well in zip(agents, answered, strict=True) if not well and not a.is_going]
         for agent in hung:
-            self._give_up(agent, "its agent did not answer a health check, or was not in its room")
+            self.give_up(agent, "its agent did not answer a health check, or was not in its room")
         await asyncio.gather(*(agent.dead.wait() for agent in hung))
         return [agent.session_id for agent in hung]
 
-    def _give_up(self, agent: Agent, reason: str) -> None:
+    def give_up(self, agent: Agent, reason: str) -> None:
         """It lives and is of no use. Its successor need not wait for its end: LiveKit lets only one of them be in."""
         self._deaths.given_up(agent.session_id, self._identity(agent.process), reason, UNRESPONSIVE)
         self._background(self.end(agent, reason))
@@ -419,7 +419,7 @@ class Agents:
         if word.ok:
             self.end_soon(agent, word.reason)
         else:
-            self._give_up(agent, word.reason)
+            self.give_up(agent, word.reason)
 
     def stop_soon(self, agent: Agent, reason: str) -> None:
         """End one at once that uses up what is not its own; a call goes on with another agent."""

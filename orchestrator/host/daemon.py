@@ -134,7 +134,7 @@ class HostDaemon:
             counter=counter,
             deaths=self._deaths,
         )
-        self._watch = Watch(self._agents, self._bounds)
+        self._watch = Watch(self._agents, self._bounds, frozen_s=settings.agent_limits.frozen_s)
         self._drain = Drain(
             settings.host_id,
             self._agents,

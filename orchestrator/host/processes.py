@@ -14,7 +14,7 @@ from pathlib import Path
 from contract.procfs import PARENT_FIELD, SESSION_FIELD, START_FIELD, STATE_FIELD, stat_fields, thread_stat_fields
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-_DEAD, _AWAITING = frozenset("ZX"), frozenset("RD")
+_DEAD, _AWAITING, _STOPPED = frozenset("ZX"), frozenset("RD"), frozenset("Tt")
 THREADS_LOOKED_AT = 64
 """Of one process, the main one first: an agent has some thirty, and one with thousands is not to hold up its host."""
 PASSES = 100
@@ -38,6 +38,8 @@ class Row:
     session: int
     is_dead: bool
     """Dead, and not reaped yet."""
+    is_stopped: bool
+    """By a signal, or by who traces it: it does nothing until it is told to go on."""
 
 
 def is_alive(process: ProcessId) -> bool:
@@ -114,8 +116,8 @@ def _rows() -> Iterator[tuple[int, Row]]:
         with suppress(*_GONE):
             fields = stat_fields(pid)
             process = ProcessId(pid, int(fields[START_FIELD]))
-            is_dead = fields[STATE_FIELD] in _DEAD
-            yield pid, Row(process, int(fields[PARENT_FIELD]), int(fields[SESSION_FIELD]), is_dead)
+            parent, session, state = int(fields[PARENT_FIELD]), int(fields[SESSION_FIELD]), fields[STATE_FIELD]
+            yield pid, Row(process, parent, session, is_dead=state in _DEAD, is_stopped=state in _STOPPED)
 
 
 def kill_family(leader: ProcessId, known: Collection[ProcessId] = ()) -> int:

@@ -1,8 +1,9 @@
-"""Agents that use up what is not theirs: found from outside, since a process that is out of memory can say nothing."""
+"""Agents that use up what is not theirs, or are stopped: found from outside, since such a process can say nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -42,6 +43,8 @@ class Seen:
     """Each agent with all that it started."""
     overruns: Mapping[ProcessId, str]
     """The agents over their bounds, and why in words."""
+    stopped: Collection[ProcessId]
+    """The agents that do not run until they are told to go on."""
     strays: Collection[ProcessId]
 
 
@@ -54,13 +57,23 @@ class Watched(Protocol):
     def stop_soon(self, agent: Agent, reason: str) -> None:
         """End one at once, without waiting until it is dead."""
 
+    def give_up(self, agent: Agent, reason: str) -> None:
+        """It lives and is of no use: another one takes its session."""
+
 
 class Watch:
-    """Knows what each agent has started, ends those over their bounds, and kills what is nobody's any more."""
+    """Knows what each agent has started, ends those over their bounds, and kills what is nobody's any more.
 
-    def __init__(self, agents: Watched, bounds: Callable[[Agent], Bounds]) -> None:
+    It gives up those that are stopped for longer than ``frozen_s``. Their own alarm, which is as long, ends them only
+    when they go on, and a user in a call would hear nothing until then.
+    """
+
+    def __init__(self, agents: Watched, bounds: Callable[[Agent], Bounds], *, frozen_s: float) -> None:
         self._agents = agents
         self._bounds = bounds
+        self._stopped_looks: dict[ProcessId, int] = {}
+        # Looks are counted, not seconds: a host that was itself stopped has not looked.
+        self._most_stopped_looks = math.ceil(frozen_s / WATCH_S)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -83,10 +96,20 @@ class Watch:
         for process, reason in seen.overruns.items():
             if agents[process].ending is None and not agents[process].dead.is_set():
                 self._agents.stop_soon(agents[process], reason)
+        self._give_up_stopped(agents, seen.stopped)
         # One may have become known meanwhile: its zygote died before it could tell of it.
         for stray in set(seen.strays) - {agent.process for agent in self._agents.all()}:
             log.warning("a process that an agent left behind is killed", pid=stray.pid)
             await asyncio.to_thread(kill_family, stray)
+
+    def _give_up_stopped(self, agents: Mapping[ProcessId, Agent], stopped: Collection[ProcessId]) -> None:
+        self._stopped_looks = {process: self._stopped_looks.get(process, 0) + 1 for process in stopped}
+        for process, looks in self._stopped_looks.items():
+            agent = agents[process]
+            # One that joins is its spawn's to wait for.
+            is_ours = agent.phase != "joining" and not agent.is_going and not agent.dead.is_set()
+            if looks > self._most_stopped_looks and is_ours:
+                self._agents.give_up(agent, "its agent was stopped, and nobody had it go on")
 
 
 def look(known: Mapping[ProcessId, Collection[ProcessId]], bounds: Mapping[ProcessId, Bounds], host: int) -> Seen:
@@ -94,7 +117,9 @@ def look(known: Mapping[ProcessId, Collection[ProcessId]], bounds: Mapping[Proce
     table = Table()
     families = {leader: table.family({leader, *members}) for leader, members in known.items()}
     nobodys = _strays(table, host, frozenset[ProcessId]().union(*families.values()))
-    return Seen(families, _overruns({leader: families[leader] for leader in bounds}, bounds), nobodys)
+    overruns = _overruns({leader: families[leader] for leader in bounds}, bounds)
+    stopped = [leader for leader in known if (row := table.rows.get(leader.pid)) is not None and row.is_stopped]
+    return Seen(families, overruns, stopped, nobodys)
 
 
 def _strays(table: Table, host: int, known: Collection[ProcessId]) -> list[ProcessId]:

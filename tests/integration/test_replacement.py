@@ -132,6 +132,23 @@ async def test_an_agent_that_hangs_in_a_call_is_replaced(backend: Backend) -> No
         assert await call.asks("tell me a joke") == JOKES[0]
 
 
+async def test_one_that_is_stopped_in_a_call_is_found_by_its_host(backend: Backend) -> None:
+    """Nobody has it go on, and no check is asked for: its own alarm would wait for ever."""
+    async with calling(backend) as call, watching(backend, call.session_id) as watch:
+        before = await call.session()
+        assert before.agent_pid is not None
+        pause(before.agent_pid)
+
+        after = await another_agent(backend, before)
+
+        await call.hears(RESUMED_LINE)
+        assert after.replacements == 1
+        assert (await backend.store.spawn_stats()).replacements["agent_unresponsive"] >= 1
+        await backend.gone(before.agent_pid)
+        assert watch.most_at_once == 1
+        assert await call.asks("tell me a joke") == JOKES[0]
+
+
 async def test_agents_that_go_on_dying_fail_the_session_with_the_reason(backend: Backend) -> None:
     async with calling(backend) as call:
         for number in (1, 2):

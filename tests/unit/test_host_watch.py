@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from orchestrator.host import watch as module
 from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import LastWord
 from orchestrator.host.processes import ProcessId, kill_family
-from orchestrator.host.watch import Bounds, Watch, look
+from orchestrator.host.watch import WATCH_S, Bounds, Watch, look
 from tests.support.records import warm_id
 from tests.support.servers import wait_until
 
@@ -50,6 +51,7 @@ if os.fork() == 0:
 os.wait()
 """
 NO_BOUNDS = Bounds(10_000, 10_000)
+FROZEN_LOOKS = 3
 
 Start = Callable[[str], ProcessId]
 
@@ -173,6 +175,7 @@ class Agents:
     def __init__(self, *agents: Agent) -> None:
         self.agents = list(agents)
         self.stopped: list[str] = []
+        self.given_up: list[str] = []
 
     def all(self) -> list[Agent]:
         return self.agents
@@ -180,13 +183,21 @@ class Agents:
     def stop_soon(self, agent: Agent, reason: str) -> None:
         self.stopped.append(reason)
 
+    def give_up(self, agent: Agent, reason: str) -> None:
+        self.given_up.append(agent.session_id)
+        agent.ending = reason
+
+
+def watch_of(agents: Agents, bounds: Callable[[Agent], Bounds] = lambda _: NO_BOUNDS) -> Watch:
+    return Watch(agents, bounds, frozen_s=FROZEN_LOOKS * WATCH_S)
+
 
 async def test_a_look_remembers_families_and_stops_who_is_over_its_bounds(start: Start) -> None:
     sound, greedy, ending = (Agent(warm_id(i), start(SESSIONS), None, 1.0) for i in range(3))
     ending.ending = "told to"
     agents = Agents(sound, greedy, ending)
     most = {sound.session_id: 4}
-    await Watch(agents, lambda agent: Bounds(10_000, most.get(agent.session_id, 3))).look()
+    await watch_of(agents, lambda agent: Bounds(10_000, most.get(agent.session_id, 3))).look()
     assert agents.stopped == ["it has 4 processes; 3 are allowed (AGENT_PROCESSES)"]
     assert [len(agent.family) for agent in agents.all()] == [4, 4, 4]
 
@@ -194,20 +205,68 @@ async def test_a_look_remembers_families_and_stops_who_is_over_its_bounds(start:
 @pytest.mark.parametrize("word", [LastWord("the user left", ok=True), LastWord("it broke", ok=False)])
 async def test_one_that_says_it_leaves_has_its_bounds_as_long_as_it_stays(start: Start, word: LastWord) -> None:
     agents = Agents(Agent(warm_id(1), start(SESSIONS), None, 1.0, word=word))
-    await Watch(agents, lambda _: Bounds(10_000, 3)).look()
+    await watch_of(agents, lambda _: Bounds(10_000, 3)).look()
     assert agents.stopped == ["it has 4 processes; 3 are allowed (AGENT_PROCESSES)"]
 
 
+def pause(process: ProcessId) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_until(lambda: state(process) == "T", what="it is stopped")
+
+
+def state(process: ProcessId) -> str:
+    return Path(f"/proc/{process.pid}/stat").read_text().split()[2]
+
+
+async def test_one_that_is_stopped_for_too_many_looks_is_given_up_once(start: Start) -> None:
+    stopped, well = (Agent(warm_id(i), start(""), None, 1.0, phase="active") for i in range(2))
+    agents = Agents(stopped, well)
+    watch = watch_of(agents)
+    pause(stopped.process)
+    for _ in range(FROZEN_LOOKS):
+        await watch.look()
+    assert agents.given_up == [], "it may still go on in time"
+    for _ in range(2):
+        await watch.look()
+    assert agents.given_up == [stopped.session_id]
+
+
+async def test_one_that_went_on_meanwhile_is_not(start: Start) -> None:
+    agent = Agent(warm_id(1), start(""), None, 1.0, phase="ready")
+    agents = Agents(agent)
+    watch = watch_of(agents)
+    for _ in range(2):
+        pause(agent.process)
+        for _ in range(FROZEN_LOOKS):
+            await watch.look()
+        os.kill(agent.process.pid, signal.SIGCONT)
+        wait_until(lambda: state(agent.process) != "T", what="it goes on")
+        await watch.look()
+    assert agents.given_up == []
+
+
+async def test_one_that_joins_or_ends_is_others_to_wait_for(start: Start) -> None:
+    joining = Agent(warm_id(1), start(""), None, 1.0)
+    leaving = Agent(warm_id(2), start(""), None, 1.0, phase="active", word=LastWord("the user left", ok=True))
+    agents = Agents(joining, leaving)
+    watch = watch_of(agents)
+    for agent in agents.all():
+        pause(agent.process)
+    for _ in range(FROZEN_LOOKS + 2):
+        await watch.look()
+    assert agents.given_up == []
+
+
 async def test_a_look_that_failed_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, looks = watch_of(Agents()), asyncio.Semaphore(0)
     monkeypatch.setattr(module, "WATCH_S", 0.0)
-    looks = asyncio.Semaphore(0)
 
     def fails(*_: object) -> None:
         looks.release()
         raise OSError("no file descriptor is free")
 
     monkeypatch.setattr(module, "look", fails)
-    running = asyncio.create_task(Watch(Agents(), lambda _: NO_BOUNDS).run())
+    running = asyncio.create_task(watch.run())
     async with asyncio.timeout(20):
         for _ in range(3):
             await looks.acquire()
@@ -220,6 +279,6 @@ async def test_a_look_kills_what_is_nobodys(host: ProcessId, start: Start, monke
     first, zygote, left = sorted(children(host), key=lambda process: process.pid)
     monkeypatch.setattr(module.os, "getpid", lambda: host.pid)
     agent = Agent(warm_id(1), first, None, 1.0)
-    await Watch(Agents(agent), lambda _: NO_BOUNDS).look()
-    wait_until(lambda: Path(f"/proc/{left.pid}/stat").read_text().split()[2] == "Z", what="it is dead")
+    await watch_of(Agents(agent)).look()
+    wait_until(lambda: state(left) == "Z", what="it is dead")
     assert {process.pid for process in children(host)} == {first.pid, zygote.pid, left.pid}
