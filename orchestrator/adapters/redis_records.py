@@ -219,7 +219,7 @@ def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
     """What ``snapshot`` says."""
     owned, spawning, waiting, kinds, (joining, cores, lacking_since) = reply
     return PoolSnapshot(
-        kinds={kind: _kind_snapshot(row) for kind, *row in chunks(kinds, 7)},
+        kinds={kind: _kind_snapshot(row) for kind, *row in chunks(kinds, 8)},
         owned=owned,
         spawning=tuple(
             SpawnUnderWay(i, warm == "1", float(at), int(tries), replaces == "1", kind)
@@ -231,7 +231,7 @@ def snapshot_of(reply: Sequence[Any]) -> PoolSnapshot:
 
 
 def _kind_snapshot(row: Sequence[Any]) -> KindSnapshot:
-    ready, agents, can_spawn, room, beside, may_begin = row
+    ready, agents, can_spawn, room, beside, may_begin, failing_since = row
     return KindSnapshot(
         ready=ready,
         agents=agents,
@@ -239,6 +239,7 @@ def _kind_snapshot(row: Sequence[Any]) -> KindSnapshot:
         host_room=None if room == "" else int(room),
         beside=frozenset(beside.split(",")) if beside else None,
         may_begin=None if may_begin < 0 else may_begin,
+        failing_since=float(failing_since) if failing_since else None,
     )
 
 

@@ -70,6 +70,8 @@ class KindSnapshot:
     """The kinds that these hosts serve: their spawns under way may take that room. None: all."""
     may_begin: int | None = None
     """Spawns that the breaker lets begin: none, one try, or (None) any number."""
+    failing_since: float | None = None
+    """Since when that is: its spawns have kept failing from then on."""
 
     @property
     def is_open(self) -> bool:
@@ -146,6 +148,9 @@ class PoolPolicy:
     spawn_tries: int = 3
     waiting_client_timeout_s: float = 15.0
     """A waiting user who has not asked for so long went away and gives up the place."""
+    failing_patience_s: float = 15.0
+    """So long a user waits while spawns keep failing: longer than LiveKit takes to restart, shorter than anybody stays
+    who hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,14 @@ class Abandon:
 
 
 @dataclass(frozen=True)
+class TurnAway:
+    """Fail this waiting session: agents of its kind cannot be started."""
+
+    session_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Retire:
     """Take so many agents out of the pool and end them."""
 
@@ -201,7 +214,7 @@ class LookAgain:
     """Plan again in ``LOOK_AGAIN_S``: the pool lacks agents, and users who join go first."""
 
 
-Action = SpawnWarm | Dispatch | Respawn | GiveUp | Abandon | Retire | LookAgain
+Action = SpawnWarm | Dispatch | Respawn | GiveUp | Abandon | TurnAway | Retire | LookAgain
 
 
 class _Lack(Enum):
@@ -266,6 +279,7 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     room = _Room(snapshot, policy, [spawn for spawn in overdue if spawn.attempts >= policy.spawn_tries])
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
+    actions += _turned_away([w for w in snapshot.waiting if w not in gone], snapshot, policy, now)
     served, lacking, is_held = _serve(_queue(snapshot, {w.session_id for w in gone}), snapshot, room)
     actions += served
     actions += _tries(snapshot, room)
@@ -286,6 +300,16 @@ def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
     if spawn.attempts < policy.spawn_tries:
         return Respawn(spawn.session_id, spawn.kind)
     return GiveUp(spawn.session_id, "spawn_timeout", f"no agent came in {spawn.attempts} tries", spawn.kind)
+
+
+def _turned_away(
+    waiting: Sequence[Waiting], snapshot: PoolSnapshot, policy: PoolPolicy, now: float
+) -> Iterator[TurnAway]:
+    """Users who waited long enough for spawns that keep failing."""
+    since = {kind: state.failing_since for kind, state in snapshot.kinds.items() if state.failing_since is not None}
+    for user in waiting:
+        if user.kind in since and now - max(since[user.kind], user.since) > policy.failing_patience_s:
+            yield TurnAway(user.session_id, "agents could not be started: spawns kept failing")
 
 
 def _queue(snapshot: PoolSnapshot, gone: Collection[str]) -> list[Waiting]:

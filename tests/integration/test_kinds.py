@@ -15,7 +15,7 @@ import pytest
 from agent.confine import STACKS_MB
 from contract.states import SessionState
 from orchestrator.records import RolloutRecord, Session
-from orchestrator.services.start import Handed
+from orchestrator.services.start import Handed, Starting
 from tests.support.session_call import another_agent, joined
 from tests.support.stack import Backend, Stack, eventually, is_running, running_stack
 
@@ -152,6 +152,31 @@ async def test_a_kind_that_cannot_be_loaded_stops_no_other(stack: Stack) -> None
         assert "No module named 'no_such_module'" in detail
         await handed(backend, "support")
         await waits(backend, "support")
+
+
+async def test_a_start_of_a_kind_that_cannot_be_loaded_comes_to_an_end(stack: Stack) -> None:
+    """It was taken before its breaker opened, or as its try; nobody who goes on asking is left without an outcome."""
+    async with backend_of(stack) as backend:
+
+        async def taken() -> Starting | None:
+            started = await backend.start("user-of-broken", kind="broken")
+            return started if isinstance(started, Starting) else None
+
+        starting = await eventually(taken, what="a start is taken")
+
+        async def look() -> Session | None:
+            session = await backend.container.sessions.get(starting.session_id)
+            if session.waiting_place is not None:
+                place = session.queue_position or 1
+                # What was looked at a moment ago may be of before.
+                estimates.append(await backend.container.waits.estimate_s(place, session.waiting_place, "broken"))
+            return session if session.state is SessionState.FAILED else None
+
+        estimates: list[float | None] = []
+        failed = await eventually(look, what="it fails", timeout_s=90)
+        assert failed.error_code == "spawn_failed"
+        assert estimates
+        assert estimates[-1] is None, "nobody can say how long"
 
 
 async def test_a_kind_is_added_during_a_call(stack: Stack, file: Path) -> None:

@@ -104,7 +104,9 @@ async def test_while_it_is_open_nothing_is_begun(store: RedisStore, breaker: Spa
     await store.reserve_warm(warm_id(1), 9, LIMITS)
     await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
     await opened(breaker)
-    assert (await store.snapshot()).kinds["default"].may_begin == 0
+    kind = (await store.snapshot()).kinds["default"]
+    assert kind.may_begin == 0
+    assert kind.failing_since == pytest.approx(await store.now(), abs=30)
     assert not await store.reserve_warm(warm_id(2), 9, LIMITS)
     with pytest.raises(AgentsUnavailableError) as refused:
         await store.reserve_cold(start_request(), cold_id(2), "t", LIMITS)
@@ -133,6 +135,7 @@ async def test_what_was_queued_is_held_back(store: RedisStore, breaker: SpawnBre
     counts = await store.counts(0)
     assert (counts.spawning, counts.warming, counts.waiting) == (0, 0, 1)
     await breaker.succeeded()
+    assert (await store.snapshot()).kinds["default"].failing_since is None
     assert await store.dispatch(cold_id(1), LIMITS)
 
 

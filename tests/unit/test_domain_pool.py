@@ -31,6 +31,7 @@ from orchestrator.domain.pool import (
     Retire,
     SpawnUnderWay,
     SpawnWarm,
+    TurnAway,
     Waiting,
     estimated_wait_s,
     plan,
@@ -40,6 +41,7 @@ from orchestrator.domain.pool import (
 
 NOW = 1_000_000.0
 D = DEFAULT_KIND
+KEPT_FAILING = "agents could not be started: spawns kept failing"
 
 
 def one_kind(
@@ -50,9 +52,10 @@ def one_kind(
     can_spawn: bool = True,
     host_room: int | None = None,
     may_begin: int | None = None,
+    failing_since: float | None = None,
 ) -> PoolSnapshot:
     """A snapshot where there is the default kind of agent alone."""
-    pool = KindSnapshot(ready, 0, can_spawn, host_room, may_begin=may_begin)
+    pool = KindSnapshot(ready, 0, can_spawn, host_room, may_begin=may_begin, failing_since=failing_since)
     return PoolSnapshot({D: pool}, owned, spawning, waiting)
 
 
@@ -154,6 +157,28 @@ def test_nothing_else_waits_for_users_who_join() -> None:
         pytest.param(
             one_kind(1, 9, (), (waiting("a"),), may_begin=0), with_target(0), [],
             id="the breaker is open: who waits goes on waiting, and who is ready stays",
+        ),
+        pytest.param(
+            one_kind(0, 0, (), (waiting("a", since=NOW - 15.1), waiting("b", since=NOW - 14.9)), may_begin=0,
+                     failing_since=NOW - 90),
+            POLICY, [TurnAway("a", KEPT_FAILING)],
+            id="the breaker is open for too long: who waited long enough is told so",
+        ),
+        pytest.param(
+            one_kind(0, 0, (), (waiting("a", since=NOW - 90),), may_begin=0, failing_since=NOW - 14.9), POLICY, [],
+            id="before that, waiting for capacity does not count",
+        ),
+        pytest.param(
+            one_kind(
+                0, 0, (), (waiting("a", since=NOW - 90, last_seen=NOW - 16),), may_begin=0, failing_since=NOW - 90
+            ),
+            POLICY, [Abandon("a")],
+            id="nor is one turned away who went away",
+        ),
+        pytest.param(
+            one_kind(0, 0, (), (waiting("a", since=NOW - 90),), may_begin=1, failing_since=NOW - 90), POLICY,
+            [TurnAway("a", KEPT_FAILING), SpawnWarm()],
+            id="half-open for too long: one is tried, and nobody waits for it",
         ),
         pytest.param(one_kind(0, 0, may_begin=1), POLICY, [SpawnWarm()], id="half-open: one"),
         pytest.param(

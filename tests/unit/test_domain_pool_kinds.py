@@ -23,6 +23,7 @@ from orchestrator.domain.pool import (
     Retire,
     SpawnUnderWay,
     SpawnWarm,
+    TurnAway,
     Waiting,
     plan,
 )
@@ -63,6 +64,14 @@ def has(ready: int, **more: object) -> KindSnapshot:
         pytest.param(
             pools(9, user("1", "a", NOW - 2), user("2", "b", NOW - 3)), POLICY, [Dispatch("2", "b")],
             id="one place: the first who came, whatever the kind",
+        ),
+        pytest.param(
+            pools(
+                4, user("1", "a", NOW - 60), user("2", "b", NOW - 60), user("3", "unknown", NOW - 60),
+                a=has(0, may_begin=0, failing_since=NOW - 60), b=has(4, host_room=0),
+            ),
+            POLICY, [TurnAway("1", "agents could not be started: spawns kept failing"), Retire(1, "b")],
+            id="who waits for another kind is not turned away",
         ),
         pytest.param(
             pools(0, user("1", "a", NOW - 9), user("2", "b"), a=has(1, may_begin=0), b=has(4)), POLICY,
@@ -133,7 +142,7 @@ def snapshots(draw: st.DrawFn) -> PoolSnapshot:
             draw(st.booleans()),
             draw(limits),
             draw(st.none() | st.frozensets(st.sampled_from(KINDS)).map(lambda others, own=kind: others | {own})),
-            draw(st.sampled_from([None, None, 0, 1])),
+            *draw(st.just((None, None)) | st.tuples(st.sampled_from([0, 1]), times)),
         )
         for kind in KINDS
     }
@@ -166,6 +175,8 @@ def test_limits_hold_for_any_snapshot(snapshot: PoolSnapshot, policy: PoolPolicy
             assert most is None or state.agents - given_up[kind] + begun[kind] <= most
             beside = state.beside if state.beside is not None else set(under_way) | set(KINDS)
             assert state.host_room is None or sum(under_way[k] for k in beside) + begun[kind] <= state.host_room
+        turned_away = {a.session_id for a in actions if isinstance(a, TurnAway)}
+        assert turned_away.isdisjoint(a.session_id for a in actions if isinstance(a, Dispatch | Abandon))
         if state.may_begin == 1:
             assert begun[kind] == warm[kind] <= 1, "one try, for the pool"
         elif warm[kind]:
@@ -206,8 +217,9 @@ def test_a_kind_that_is_held_up_changes_nothing_for_the_others(snapshot: PoolSna
         snapshot, kinds={k: replace(s, can_spawn=s.can_spawn and k != "a") for k, s in snapshot.kinds.items()}
     )
     without = replace(held, waiting=tuple(w for w in held.waiting if w.kind != "a"))
-    of_others = [a for a in plan(held, policy, NOW) if not isinstance(a, Abandon)]
-    assert of_others == [a for a in plan(without, policy, NOW) if not isinstance(a, Abandon)]
+    own = {w.session_id for w in held.waiting if w.kind == "a"}
+    of_others = [a for a in plan(held, policy, NOW) if not (isinstance(a, Abandon | TurnAway) and a.session_id in own)]
+    assert of_others == plan(without, policy, NOW)
 
 
 @given(snapshots(), policies())

@@ -11,10 +11,12 @@ from structlog.testing import capture_logs
 
 from contract import keys
 from contract.states import SessionState
+from orchestrator.adapters.redis_breakers import RedisBreakers
 from orchestrator.adapters.redis_client import Client
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.adapters.redis_store import RedisStore
 from orchestrator.domain import pool
+from orchestrator.domain.breaker import Breaker
 from orchestrator.domain.demand import DemandPolicy
 from orchestrator.domain.errors import InvalidRequestError
 from orchestrator.records import Limits
@@ -133,6 +135,22 @@ async def test_a_spawn_without_a_try_left_is_failed(scene: Scene) -> None:
     assert (session.state, session.error_code) == (S.FAILED, "spawn_failed")
     assert session.error == "no agent came in 3 tries"
     assert (await scene.store.spawn_stats()).failures == {"spawn_timeout": 1}
+
+
+async def test_who_waited_too_long_for_spawns_that_keep_failing_is_failed(scene: Scene) -> None:
+    await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
+    now = await scene.store.now()
+    breaker = Breaker(opened=4, since=now - 60, open_until=now + 60, code="zygote_unavailable", reason="no such module")
+    assert await RedisBreakers(scene.client).change("default", 0, breaker)
+    assert await scene.store.hold_spawn(cold_id(1), "why", failed=True)
+    assert await scene.pool(target=0).refill() == [], "it has only come"
+    await scene.client.zadd(keys.POOL_WAITING, {cold_id(1): now - 60})
+    await scene.pool(target=0).refill()
+    session = await scene.store.get(cold_id(1))
+    assert session is not None
+    assert (session.state, session.error_code) == (S.FAILED, "spawn_failed")
+    assert session.error == "agents could not be started: spawns kept failing"
+    assert await scene.pool(target=0).refill() == []
 
 
 async def test_an_agent_that_came_late_is_not_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@
 --          pool:ready, pool:agents, stats:vacancies and breaker:<kind> of each kind
 -- Returns  {owned, {id, deadline, warm, attempts, replaces, kind, …}, {id, since, last seen, kind, …}, {kind, ready, agents,
 --          1 when a host takes spawns, agents that its hosts can still take or '', the kinds that these serve, how many the
---          breaker lets begin (-1 for any number), …}, {users about to join, processors that all living hosts may use, since
---          when the pool lacks what it lacks longest or ''}}; a session whose agent is being replaced is under way and not
---          owned
+--          breaker lets begin (-1 for any number), since when spawns have kept failing or '', …}, {users about to join,
+--          processors that all living hosts may use, since when the pool lacks what it lacks longest or ''}}; a session whose
+--          agent is being replaced is under way and not owned
 local owned = redis.call('ZCARD', BY_STATE.ready) + redis.call('ZCARD', BY_STATE.assigned)
   + redis.call('ZCARD', BY_STATE.active)
 local spawning, waiting, kinds = {}, {}, {}
@@ -31,7 +31,7 @@ for _, kind in ipairs({unpack(ARGV, 2)}) do
   local names = {}
   for each in pairs(beside) do table.insert(names, each) end
   add(kinds, kind, ready, redis.call('SCARD', of_kind(POOL_AGENTS, kind)), none_takes(KEYS[OWN + 1], kind) and 0 or 1,
-    room or '', table.concat(names, ','), may_begin(breaker_key(kind)))
+    room or '', table.concat(names, ','), may_begin(breaker_key(kind)), failing_since(breaker_key(kind)))
 end
 local due = redis.call('ZRANGE', POOL_SPAWNING, 0, -1, 'WITHSCORES')
 for i = 1, #due, 2 do
