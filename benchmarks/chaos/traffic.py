@@ -51,8 +51,8 @@ class Traffic:
         self._tasks: set[asyncio.Task[None]] = set()
         self.visits: list[Visit] = []
         self.not_let_in = 0
-        self.outside_s: list[float] = []
-        """How long each of those who had to wait outside did."""
+        self.outside_s: dict[int, float] = {}
+        """How long each of those who had to wait outside did, by the number of the visit: they come in that order."""
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
@@ -105,5 +105,5 @@ class Traffic:
         async with self._door:
             if waits:
                 visitor.visit.began_at = monotonic()
-                self.outside_s.append(monotonic() - came_at)
+                self.outside_s[visitor.visit.number] = monotonic() - came_at
             await visitor.run()

@@ -46,6 +46,7 @@ def _document(outcome: Outcome, command: str) -> dict[str, Any]:
         "series": [_row(each) for each in outcome.judged],
         "users": outcome.users,
         "outside": outcome.outside,
+        "outside_s": {number: round(waited, 2) for number, waited in outcome.outside_s.items()},
         "noticed": outcome.noticed,
         "promises": outcome.promises,
         "samples": [_rounded(asdict(sample)) for sample in outcome.samples],

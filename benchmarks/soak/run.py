@@ -70,14 +70,14 @@ class Outcome:
     """Each with what broke it; nothing for one that was held."""
     users: dict[str, int] = field(default_factory=dict)
     noticed: dict[str, int] = field(default_factory=dict)
-    outside_s: list[float] = field(default_factory=list)
-    """How long each user waited outside who had to; the shortest first."""
+    outside_s: dict[int, float] = field(default_factory=dict)
+    """How long each user waited outside who had to, by number: the n-th comes n times ``every_s`` after the first."""
 
     @property
     def outside(self) -> dict[str, float]:
         """How many had to wait outside, and how long (seconds)."""
-        waited = self.outside_s or [0.0]
-        return {"users": len(self.outside_s), "median_s": round(median(waited), 1), "longest_s": round(waited[-1], 1)}
+        waited = list(self.outside_s.values()) or [0.0]
+        return {"users": len(self.outside_s), "median_s": round(median(waited), 1), "longest_s": round(max(waited), 1)}
 
     @property
     def broken(self) -> bool:
@@ -132,7 +132,7 @@ async def _watch(sampler: Sampler, traffic: Traffic, outcome: Outcome, say: Say)
 def _line(minute: int, sample: Sample, traffic: Traffic) -> str:
     parts = ", ".join(f"{name} {mib:.1f}" for name, mib in sample.memory.items())
     served = sum(visit.outcome == "served" for visit in traffic.visits)
-    outside = f"{len(traffic.outside_s)} waited outside, {max(traffic.outside_s, default=0.0):.1f} s at most"
+    outside = f"{len(traffic.outside_s)} waited outside, {max(traffic.outside_s.values(), default=0.0):.1f} s at most"
     came = f"{served} of {len(traffic.visits)} served, {outside}"
     return f"  {minute} min: {came}; {sample.agents} agents wait; MiB: {parts}"
 
@@ -140,10 +140,10 @@ def _line(minute: int, sample: Sample, traffic: Traffic) -> str:
 def _of_users(traffic: Traffic, outcome: Outcome) -> dict[str, list[str]]:
     """With no fault there is no reason to refuse anybody."""
     outcome.users = dict(Counter(str(visit.outcome) for visit in traffic.visits))
-    outcome.outside_s = sorted(traffic.outside_s)
+    outcome.outside_s = dict(sorted(traffic.outside_s.items()))
     noticed = Counter(notice.what.split(" after ")[0] for visit in traffic.visits for notice in visit.notices)
     outcome.noticed = dict(noticed)
     unserved = [f"{visit.user}: {visit.words}" for visit in traffic.visits if visit.outcome != "served"]
-    too_long = sum(waited > LONG_OUTSIDE_S for waited in outcome.outside_s)
+    too_long = sum(waited > LONG_OUTSIDE_S for waited in outcome.outside_s.values())
     late = [f"{too_long} waited outside for more than {LONG_OUTSIDE_S:g} s"] if too_long else []
     return {"every user is served, at the pace": unserved + late, **promises.of_visits(traffic)}
