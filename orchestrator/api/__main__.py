@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
+from orchestrator import open_files
+from orchestrator.api.metrics import Metrics
+from orchestrator.api.unfinished import Limits, connections
 from orchestrator.settings import Settings, SettingsError, current_settings
 
 STOP_S = 5
@@ -23,13 +27,21 @@ def main() -> None:
 
 def server_config(settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the API."""
+    metrics = Metrics()
+
+    def app() -> FastAPI:
+        from orchestrator.api.app import create_app
+
+        return create_app(metrics=metrics)
+
     return uvicorn.Config(
-        "orchestrator.api.app:create_app",
+        app,
         factory=True,
         host=listening_host(settings.bind),
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=connections(Limits.within(open_files.may_be_many()), metrics.closed),
+        ws="none",  # the API has none, whatever is installed
         access_log=False,
         proxy_headers=False,  # whose headers say where a request comes from is TRUSTED_PROXIES's to say
         timeout_graceful_shutdown=STOP_S,

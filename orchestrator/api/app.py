@@ -51,8 +51,10 @@ ROUTERS = (start, sessions, session_events, life, tokens, pool, hosts, rollout, 
 DESCRIPTION = "Voice agents that are started and waiting. Errors are problems (RFC 9457) with a stable `code`."
 
 
-def create_app(container: Container | None = None) -> FastAPI:
+def create_app(container: Container | None = None, metrics: Metrics | None = None) -> FastAPI:
     """The app; everything is built from the environment unless ``container`` is given.
+
+    ``metrics`` are given by a server that has something to count itself.
 
     Raises:
         SystemExit: a setting is wrong, with a line that names it and says what it should be.
@@ -67,7 +69,7 @@ def create_app(container: Container | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's own page loads scripts from elsewhere
         redoc_url=None,
     )
-    streams, metrics = Streams(), Metrics()
+    streams, metrics = Streams(), metrics or Metrics()
     metrics.watch_streams(lambda: len(streams))
     api = Api(
         container=container,

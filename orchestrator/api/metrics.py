@@ -11,6 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 StartOutcome = Literal["warm", "cold", "replayed", "limited", "rejected"]
 """A request that was answered before, and came again, is ``replayed``; one too many is ``limited``."""
 
+ClosedWhy = Literal["late", "crowded"]
+"""A connection whose request did not come whole in time; one of too many that had sent none."""
+
 START_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CLICK_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 CLICK_PARTS = {
@@ -56,6 +59,12 @@ class Metrics:
             "greenroom_http_requests", "Requests by route and status.", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
+        self._closed = Counter(
+            "greenroom_connections_closed", "Connections closed without a whole request, by why.", ["reason"],
+            registry=self._registry,
+        )  # fmt: skip
+        reasons: tuple[ClosedWhy, ...] = get_args(ClosedWhy)
+        self._by_reason = {reason: self._closed.labels(reason) for reason in reasons}
         outcomes: tuple[StartOutcome, ...] = get_args(StartOutcome)
         self._by_outcome = {o: (self._starts.labels(o), self._start_seconds.labels(o)) for o in outcomes}
         self._by_request: dict[tuple[str, str, int], Counter] = {}
@@ -76,6 +85,10 @@ class Metrics:
     def watch_streams(self, count: Callable[[], int]) -> None:
         """Ask this for the number of open streams."""
         self._streams.set_function(count)
+
+    def closed(self, why: ClosedWhy) -> None:
+        """A connection was closed that had sent no whole request."""
+        self._by_reason[why].inc()
 
     def answered(self, method: str, route: str, status: int) -> None:
         """A request was answered. ``route`` is a template, so that there are few of them."""

@@ -24,6 +24,9 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/api/health", "/metrics"})
 """Asked every few seconds by machines: not in the log unless they fail."""
 
+CLIENT_GONE = 499
+"""As nginx says it, in the log and the metrics: who asked was gone before the answer. It is no error of ours."""
+
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -49,7 +52,7 @@ class RequestContext:
         began = perf_counter()
         request_id = _request_id(scope)
         own_headers = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
-        status = 500
+        status: int | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -63,8 +66,9 @@ class RequestContext:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             await self._app(scope, receive, send_with_headers)
+            status = status or CLIENT_GONE
         finally:
-            self._answered(scope, status, perf_counter() - began)
+            self._answered(scope, status or 500, perf_counter() - began)
             structlog.contextvars.unbind_contextvars("request_id", "session_id", "problem")
 
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:

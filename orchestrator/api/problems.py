@@ -17,7 +17,9 @@ from orchestrator.api.validation import FieldError, InvalidFieldsError, explain
 from orchestrator.domain.errors import (
     BodyTooLargeError,
     GreenroomError,
+    HeadTooLargeError,
     InvalidRequestError,
+    RequestTimeoutError,
     StoreUnavailableError,
     UnauthorizedError,
 )
@@ -56,8 +58,8 @@ def problem_of(error: GreenroomError) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BodyTooLargeError):
-        headers["Connection"] = "close"  # the rest of the body is not read
+    if isinstance(error, BodyTooLargeError | HeadTooLargeError | RequestTimeoutError):
+        headers["Connection"] = "close"  # the rest is not read
     if isinstance(error, RateLimitedError):
         headers |= quota_headers(error.quotas)
     errors = error.errors if isinstance(error, InvalidFieldsError) else None
@@ -99,7 +101,12 @@ async def _http(_request: Request, error: Exception) -> Response:
     return problem(error.status_code, code, detail, headers=error.headers)
 
 
-ALWAYS: tuple[type[GreenroomError], ...] = (InvalidRequestError, StoreUnavailableError, GreenroomError)
+ALWAYS: tuple[type[GreenroomError], ...] = (
+    InvalidRequestError,
+    RequestTimeoutError,
+    StoreUnavailableError,
+    GreenroomError,
+)
 
 
 def documented(

@@ -171,3 +171,15 @@ class BodyTooLargeError(GreenroomError):
     """A body may have 16 KiB at most."""
 
     code, status = "body_too_large", 413
+
+
+class RequestTimeoutError(GreenroomError):
+    """The request did not come whole in time. Send it again, head and body at once."""
+
+    code, status = "request_timeout", 408
+
+
+class HeadTooLargeError(GreenroomError):
+    """The head of a request may have 64 KiB at most. Send fewer headers, or shorter ones."""
+
+    code, status = "head_too_large", 431

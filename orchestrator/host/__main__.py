@@ -8,9 +8,10 @@ import sys
 
 from contract import tracing
 from contract.prctl import hide
+from orchestrator import open_files
 from orchestrator.bootstrap import build
 from orchestrator.domain.errors import HostIdTakenError
-from orchestrator.host import heap, lines
+from orchestrator.host import heap
 from orchestrator.host.daemon import AlreadyRunningError, HostDaemon
 from orchestrator.logs import set_up_logging
 from orchestrator.settings import Settings, SettingsError, load_settings
@@ -24,7 +25,7 @@ def main() -> None:
     """Read the settings, serve, and exit with one clear line when that cannot be."""
     hide()
     heap.share_one()
-    lines.may_be_many()
+    open_files.may_be_many()
     options = argparse.ArgumentParser(prog="python -m orchestrator.host", description="The host daemon.")
     options.add_argument("--drain-on-term", action="store_true", help="as DRAIN_ON_TERM=true: let calls end first")
     given = options.parse_args()

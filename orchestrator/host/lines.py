@@ -46,12 +46,3 @@ class Lines:
         if not self._open[owner]:
             del self._open[owner]
             self._told.discard(owner)
-
-
-def may_be_many() -> None:
-    """Raise this process's limit of open files as far as it may: each agent takes two.
-
-    The usual 1024 is for programs that use select(2). Agents have their own (``AGENT_OPEN_FILES``, ``agent.confine``).
-    """
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

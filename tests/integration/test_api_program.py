@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,12 +22,12 @@ from tests.support.servers import LIVEKIT_KEY, LIVEKIT_SECRET, RedisServer, free
 
 
 @contextlib.contextmanager
-def _serving(redis: RedisServer, bind: str, **settings: str) -> Iterator[int]:
-    """The program, listening there; yields its port."""
+def _serving(redis: RedisServer, bind: str, *, enter: Sequence[str] = (), **settings: str) -> Iterator[int]:
+    """The program, listening there; yields its port. ``enter`` is put before its arguments."""
     port = free_port()
     own = {"REDIS_URL": redis.url, "LIVEKIT_API_KEY": LIVEKIT_KEY, "LIVEKIT_API_SECRET": LIVEKIT_SECRET}
     environment = {"PATH": os.environ["PATH"], **own, **settings, "BIND": bind, "PORT": str(port)}
-    argv = [sys.executable, "-m", "orchestrator.api"]
+    argv = [*enter, sys.executable, "-m", "orchestrator.api"]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield port
@@ -53,6 +54,23 @@ def test_bound_to_one_address_it_answers_there_alone(redis_server: RedisServer) 
     with _serving(redis_server, "127.0.0.1") as port:
         wait_until(lambda: _alive(f"http://127.0.0.1:{port}"), what="it answers")
         assert not _alive(f"http://127.0.0.2:{port}")
+
+
+def test_half_sent_requests_do_not_take_all_of_its_descriptors(redis_server: RedisServer) -> None:
+    """It may open 512 files and raises its limit to that: 64 connections may be without a whole request."""
+    usual = ("sh", "-c", 'ulimit -Sn 256 && ulimit -Hn 512 && exec "$@"', "sh")
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(_serving(redis_server, "127.0.0.1", enter=usual))
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _alive(url), what="it answers")
+        for _ in range(600):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            with contextlib.suppress(ConnectionError):
+                half.sendall(b"POST /api/session/start HTTP/1.1\r\nHost: ")
+        assert _alive(url)
+        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        [crowded] = [line for line in lines if line.startswith('greenroom_connections_closed_total{reason="crowded"}')]
+        assert 600 - 64 <= float(crowded.split()[-1]) <= 600
 
 
 async def test_two_beside_each_other_are_one(redis_server: RedisServer) -> None:

@@ -252,7 +252,7 @@ async def test_the_document_is_complete(api: ApiUnderTest) -> None:
     for (_, path), operation in operations.items():
         if not path.startswith("/api/") or path == "/api/health":
             continue
-        assert {"422", "500", "503"} <= set(operation["responses"]), path
+        assert {"408", "422", "500", "503"} <= set(operation["responses"]), path
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 content = answer["content"]["application/problem+json"]

@@ -36,9 +36,9 @@ PROGRAM = """
 import json, resource
 from agent.confine import confine
 from contract.messages import AgentLimits
-from orchestrator.host import lines
+from orchestrator import open_files
 
-lines.may_be_many()
+assert open_files.may_be_many() == 512
 raised = resource.getrlimit(resource.RLIMIT_NOFILE)
 confine(AgentLimits(open_files=100))
 print(json.dumps([raised, resource.getrlimit(resource.RLIMIT_NOFILE)]))

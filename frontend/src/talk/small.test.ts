@@ -122,6 +122,7 @@ describe("words", () => {
       "livekit_unavailable",
       "unreachable",
       "timeout",
+      "request_timeout",
     ]) {
       const failure = { code, detail: "", retryAfterS: null, final: false };
       expect(failureWords(failure, false).text).toContain("We ask again for you.");

@@ -40,6 +40,7 @@ const PASSING: Record<string, Words> = {
   identity_unavailable: { title: "Your sign-in cannot be checked now", text: "" },
   unreachable: { title: "We cannot reach the server", text: "Check your connection." },
   timeout: { title: "The server is slow to answer", text: "" },
+  request_timeout: { title: "Your request took too long to arrive", text: "Check your connection." },
 };
 const ASKING_AGAIN = "We ask again for you.";
 const GIVEN_UP = "Try again, or come back later.";
