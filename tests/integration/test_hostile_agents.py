@@ -74,7 +74,8 @@ async def does(backend: Backend, number: int, deed: str) -> Session:
     await backend.warm(warm_id(number))
     handed = await backend.start(deed)
     assert isinstance(handed, Handed)
-    return await backend.session(handed.session_id, SessionState.ASSIGNED)
+    # Some say at once that their user has come.
+    return await backend.session(handed.session_id, SessionState.ASSIGNED, SessionState.ACTIVE)
 
 
 async def told(backend: Backend, session: Session, count: int) -> list[dict[str, Any]]:
