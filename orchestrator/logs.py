@@ -22,8 +22,8 @@ from orchestrator.settings import Settings
 Event = MutableMapping[str, Any]
 
 
-class NamedLogger(structlog.PrintLogger):
-    """Prints, and knows its name."""
+class NamedLogger(structlog.WriteLogger):
+    """Writes each line at once, its end included: another program's may come in between two writes. Knows its name."""
 
     def __init__(self, name: str = "greenroom") -> None:
         super().__init__()

@@ -138,10 +138,12 @@ class SessionStore(Protocol):
     async def finish(
         self, session_id: str, state: SessionState, reason: str, *, code: str | None = None,
         only_from: Sequence[SessionState] = (), agent: AgentIdentity | None = None, without_agent: bool = False,
+        waiting: bool = False,
     ) -> Finished:  # fmt: skip
         """End or fail a session, from whatever live state it is in (or only from these).
 
-        With ``agent`` only while this is its agent, with ``without_agent`` only while it has none.
+        With ``agent`` only while this is its agent, with ``without_agent`` only while it has none, with ``waiting``
+        only while it waits for capacity.
         """
 
     async def replace(self, session_id: str, agent: AgentIdentity, reason: str, code: str, rule: ReplaceRule) -> Death:

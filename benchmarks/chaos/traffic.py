@@ -52,7 +52,7 @@ class Traffic:
         self.visits: list[Visit] = []
         self.not_let_in = 0
         self.outside_s: dict[int, float] = {}
-        """How long each of those who had to wait outside did, by the number of the visit: they come in that order."""
+        """How long each of those who had to wait outside did, by the number of the visit."""
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:

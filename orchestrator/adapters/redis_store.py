@@ -268,9 +268,10 @@ class RedisStore:
         only_from: Sequence[SessionState] = (),
         agent: AgentIdentity | None = None,
         without_agent: bool = False,
+        waiting: bool = False,
     ) -> Finished:
         """See ``ports.SessionStore``."""
-        whose = "none" if without_agent else agent.word if agent else "any"
+        whose = "waiting" if waiting else "none" if without_agent else agent.word if agent else "any"
         changed, previous, host = await self._scripts.again(
             "finish",
             [keys.session(session_id)],

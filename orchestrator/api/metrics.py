@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 StartOutcome = Literal["warm", "cold", "replayed", "limited", "rejected"]
 """A request that was answered before, and came again, is ``replayed``; one too many is ``limited``."""
 
-ClosedWhy = Literal["late", "crowded"]
-"""A connection whose request did not come whole in time; one of too many that had sent none."""
+ClosedWhy = Literal["late", "crowded", "large"]
+"""A connection whose client did not send or read in time; one of too many that wait for that; a request without end."""
 
 START_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CLICK_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -60,7 +60,7 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._closed = Counter(
-            "greenroom_connections_closed", "Connections closed without a whole request, by why.", ["reason"],
+            "greenroom_connections_closed", "Connections closed that waited for their client, by why.", ["reason"],
             registry=self._registry,
         )  # fmt: skip
         reasons: tuple[ClosedWhy, ...] = get_args(ClosedWhy)

@@ -74,8 +74,8 @@ class RequestContext:
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.answered(scope["method"], route, status)
-        if route in QUIET_ROUTES and status < 500:
-            return
+        if status == CLIENT_GONE or (route in QUIET_ROUTES and status < 500):
+            return  # of a flood that goes away there would be a line for each
         log.info("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 2))
 
 

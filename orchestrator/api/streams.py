@@ -18,8 +18,7 @@ from starlette.types import Receive, Scope, Send
 from orchestrator.domain.errors import TooManyStreamsError
 
 MOST_STREAMS = 500
-"""Callers' streams of one process: each holds a file descriptor (a process has 1024 by default) and looks at Redis
-now and then."""
+"""Callers' streams of one process: each holds a file descriptor and looks at Redis now and then."""
 MOST_OF_ONE = 10
 """Callers' streams of one session: a page has one, and one more for each tab and for each connection that hangs."""
 MOST_ADMIN = 20

@@ -180,6 +180,6 @@ class RequestTimeoutError(GreenroomError):
 
 
 class HeadTooLargeError(GreenroomError):
-    """The head of a request may have 64 KiB at most. Send fewer headers, or shorter ones."""
+    """A request may have 128 KiB and 200 headers at most. Send fewer headers, or shorter ones."""
 
     code, status = "head_too_large", 431

@@ -71,7 +71,7 @@ class KindSnapshot:
     may_begin: int | None = None
     """Spawns that the breaker lets begin: none, one try, or (None) any number."""
     failing_since: float | None = None
-    """Since when that is: its spawns have kept failing from then on."""
+    """Since when its spawns have kept failing; None also while one is or may be tried: it may succeed."""
 
     @property
     def is_open(self) -> bool:
@@ -149,8 +149,8 @@ class PoolPolicy:
     waiting_client_timeout_s: float = 15.0
     """A waiting user who has not asked for so long went away and gives up the place."""
     failing_patience_s: float = 15.0
-    """So long a user waits while spawns keep failing: longer than LiveKit takes to restart, shorter than anybody stays
-    who hears nothing."""
+    """So long a user waits while spawns keep failing, and until the next try has failed as well: longer than LiveKit
+    takes to restart, shorter than anybody stays who hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     room = _Room(snapshot, policy, [spawn for spawn in overdue if spawn.attempts >= policy.spawn_tries])
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    actions += _turned_away([w for w in snapshot.waiting if w not in gone], snapshot, policy, now)
+    actions += _turned_away(set(snapshot.waiting) - set(gone), snapshot, policy, now)
     served, lacking, is_held = _serve(_queue(snapshot, {w.session_id for w in gone}), snapshot, room)
     actions += served
     actions += _tries(snapshot, room)
@@ -303,11 +303,11 @@ def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
 
 
 def _turned_away(
-    waiting: Sequence[Waiting], snapshot: PoolSnapshot, policy: PoolPolicy, now: float
+    waiting: Collection[Waiting], snapshot: PoolSnapshot, policy: PoolPolicy, now: float
 ) -> Iterator[TurnAway]:
     """Users who waited long enough for spawns that keep failing."""
     since = {kind: state.failing_since for kind, state in snapshot.kinds.items() if state.failing_since is not None}
-    for user in waiting:
+    for user in sorted(waiting, key=lambda w: (w.since, w.session_id)):
         if user.kind in since and now - max(since[user.kind], user.since) > policy.failing_patience_s:
             yield TurnAway(user.session_id, "agents could not be started: spawns kept failing")
 

@@ -40,7 +40,7 @@ from orchestrator.host.agent_files import AgentFiles, LastWord
 from orchestrator.host.deaths import DIED, HOST_LOST, UNRESPONSIVE, Background, Deaths, cause_of_death
 from orchestrator.host.late import LATE_ACK_S, answers, judge_soon
 from orchestrator.host.outbox import Outbox
-from orchestrator.host.processes import ProcessId, be_nice, kill_family, open_pidfd, send
+from orchestrator.host.processes import ProcessId, be_nice, is_stopped, kill_family, open_pidfd, send
 from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.host.zygotes import Zygotes
 from orchestrator.ports import SessionStore
@@ -220,11 +220,11 @@ class Agents:
         )
         kind = request.kind or DEFAULT_KIND
         self._files.prepare(request.session_id)
-        with tracing.span("host.fork"):
-            forked, generation = await self._zygotes.fork(fork, request.timeout_s)
-        if forked.pid is None or forked.start_ticks is None:
-            raise ZygoteUnavailableError(forked.error or "it did not fork")
-        process = ProcessId(forked.pid, forked.start_ticks)
+        try:
+            process, generation = await self._forked(fork, request.timeout_s)
+        except ZygoteUnavailableError:
+            self._files.forget(request.session_id)
+            raise
         self._files.remember(request.session_id, process, time.time(), generation, kind)
         agent = self._agents.get(request.session_id) or self._watch(request.session_id, process, time.time())
         if agent is None:
@@ -232,6 +232,14 @@ class Agents:
             raise AgentGoneError(cause_of_death(word, status))
         agent.in_call, agent.generation, agent.kind = request.in_call, generation, kind
         return agent
+
+    async def _forked(self, fork: Fork, timeout_s: float) -> tuple[ProcessId, str]:
+        """The new process, and its zygote's generation."""
+        with tracing.span("host.fork"):
+            forked, generation = await self._zygotes.fork(fork, timeout_s)
+        if forked.pid is None or forked.start_ticks is None:
+            raise ZygoteUnavailableError(forked.error or "it did not fork")
+        return ProcessId(forked.pid, forked.start_ticks), generation
 
     def take_up(self) -> int:
         """Find the agents that an earlier daemon started; those that died meanwhile are reported."""
@@ -429,13 +437,16 @@ class Agents:
         self._background(asyncio.to_thread(kill_family, agent.process, agent.family))
 
     async def end(self, agent: Agent, reason: str) -> None:
-        """End it: asked, then SIGTERM, then SIGKILL to all of its session. Returns when it is dead."""
+        """End it: asked, then SIGTERM, then SIGKILL to all of its session, at once where it is stopped.
+
+        Returns when it is dead.
+        """
         if agent.ending is None:
             agent.ending = reason
             log.info("ending agent", session_id=agent.session_id, pid=agent.process.pid, reason=reason)
             agent.send(End(reason=reason))
             send(agent.pidfd, signal.SIGTERM)
-            if not await self._dies(agent):
+            if is_stopped(agent.process) or not await self._dies(agent):
                 send(agent.pidfd, signal.SIGKILL)
         await agent.dead.wait()
 

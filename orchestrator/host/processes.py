@@ -62,6 +62,14 @@ def awaits_processor(process: ProcessId) -> bool:
     return False
 
 
+def is_stopped(process: ProcessId) -> bool:
+    """Whether it does nothing until it is told to go on: not even end, unless it is killed."""
+    try:
+        return stat_fields(process.pid)[STATE_FIELD] in _STOPPED
+    except _GONE:
+        return False
+
+
 def open_pidfd(process: ProcessId) -> int | None:
     """A file descriptor that becomes readable when the process dies; None when it is gone, or is another one."""
     try:

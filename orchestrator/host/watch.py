@@ -106,8 +106,9 @@ class Watch:
         self._stopped_looks = {process: self._stopped_looks.get(process, 0) + 1 for process in stopped}
         for process, looks in self._stopped_looks.items():
             agent = agents[process]
-            # One that joins is its spawn's to wait for.
-            is_ours = agent.phase != "joining" and not agent.is_going and not agent.dead.is_set()
+            # One that joins is its spawn's to wait for. Of one that is taken up, its phase is not known yet.
+            is_known = agent.phase != "joining" or agent.taken_up
+            is_ours = is_known and not agent.is_going and not agent.dead.is_set()
             if looks > self._most_stopped_looks and is_ours:
                 self._agents.give_up(agent, "its agent was stopped, and nobody had it go on")
 

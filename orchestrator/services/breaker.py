@@ -56,6 +56,8 @@ class SpawnBreaker:
             words = "spawns keep failing: none is begun for a while"
             log.error(words, breaker=kind, open_s=round(open_s, 2), code=code, reason=after.reason)
             await self._have_one_tried(open_s)
+            with suppress(QueueUnavailableError):
+                await self._queue.refill()  # it tells those who have waited for long
         elif view.phase is Phase.HALF_OPEN:
             # The try met no host, which says nothing: another one is due, and nobody else would begin it.
             await self._have_one_tried(self._policy.open_s(1, jitter))

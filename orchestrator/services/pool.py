@@ -179,11 +179,11 @@ class KeepPool:
                 await self._give_up(action)
             case pool.Abandon(session_id):
                 why = "its caller went away"
-                await self._store.finish(session_id, SessionState.ENDED, why, only_from=[SessionState.STARTING])
+                await self._store.finish(session_id, SessionState.ENDED, why, waiting=True)
             case pool.TurnAway(session_id, reason):
-                failed, starting = SessionState.FAILED, [SessionState.STARTING]
-                await self._store.finish(session_id, failed, reason, code="spawn_failed", only_from=starting)
-                log.error("user turned away", session_id=session_id, reason=reason)
+                failed = SessionState.FAILED
+                if (await self._store.finish(session_id, failed, reason, code="spawn_failed", waiting=True)).changed:
+                    log.error("user turned away", session_id=session_id, reason=reason)
             case pool.Retire(count, kind):
                 # Another refill may have seen the same pool: together they retire no more than one would.
                 leaving = snapshot.kinds[kind].ready - count

@@ -108,12 +108,10 @@ class StartSession:
                 case NoneReady():
                     quotas = outcome.quotas
                     break
-                case Queued() | Answered():
-                    return (
-                        outcome
-                        if isinstance(outcome, Answered)
-                        else await self._starting(outcome, dead, refill, request.kind)
-                    )
+                case Queued():
+                    return await self._starting(outcome, dead, refill, request.kind)
+                case Answered():
+                    return outcome
         spawned = await self._spawn(request, dead, refill)
         return replace(spawned, quotas=quotas) if isinstance(spawned, Starting) else spawned
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPResponse
 
@@ -17,10 +18,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
+from orchestrator.api.connections import MAX_HEADERS, MAX_REQUEST_BYTES, connections
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.middleware import Guard, RequestContext
-from orchestrator.api.unfinished import MAX_HEAD_BYTES, Limits, connections
+from orchestrator.api.unfinished import Limits
 from tests.support.servers import wait_until
 
 QUICK = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -31,6 +34,8 @@ CHUNKED = b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r
 NO_TIME = 0.5
 """Short to wait for, and long enough for a whole request on a machine that is busy."""
 FOR_EVER = 3600.0
+LARGE_BYTES = 16 * 2**20
+"""More than the kernel keeps for a client that reads nothing."""
 
 
 class Served:
@@ -70,7 +75,10 @@ class Served:
         async def refused(_request: Request) -> Response:
             return JSONResponse("who are you", 401)
 
-        routes = [Route("/quick", quick), Route("/slow", slow)]
+        async def large(_request: Request) -> Response:
+            return Response(b"x" * (LARGE_BYTES - 3) + b"end")
+
+        routes = [Route("/quick", quick), Route("/slow", slow), Route("/large", large)]
         routes += [Route(f"/{at.__name__}", at, methods=["POST"]) for at in (length, refused)]
         return Starlette(routes=routes, middleware=[Middleware(RequestContext, self.metrics), Middleware(Guard)])
 
@@ -85,6 +93,13 @@ class Served:
         self._socket.close()
         assert not self._thread.is_alive()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._socket.getsockname()  # type: ignore[no-any-return]
+
+    def open_connections(self) -> int:
+        return len(self._server.server_state.connections)
+
     def go_on(self) -> None:
         """Answer those who asked slowly."""
         assert self._loop is not None
@@ -92,7 +107,7 @@ class Served:
 
     @contextlib.contextmanager
     def connected(self, first: bytes = b"") -> Iterator[socket.socket]:
-        with socket.create_connection(self._socket.getsockname(), 20) as connection:
+        with socket.create_connection(self.address, 20) as connection:
             connection.sendall(first)
             yield connection
 
@@ -109,7 +124,7 @@ class Served:
 @pytest.fixture
 def served() -> Iterator[Served]:
     """Without much patience."""
-    with Served(Limits(request_s=NO_TIME)) as served:
+    with Served(Limits(client_s=NO_TIME)) as served:
         yield served
 
 
@@ -180,23 +195,121 @@ def test_a_body_that_trickles_is_late(served: Served) -> None:
     pytest.fail("it went on for ever")
 
 
-def test_a_head_without_end_is_refused() -> None:
-    """Nobody's time is over here. One that comes to an end is no matter of size: it was read at once."""
-    with Served(Limits(request_s=FOR_EVER)) as served:
-        with served.connected(QUICK[:-2]) as connection:
-            connection.settimeout(20)
-            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-                for number in range(2 * MAX_HEAD_BYTES // 1024):
-                    connection.sendall(b"X-%d: %b\r\n" % (number, b"x" * 1024))
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (QUICK[:-2], b"X: %b\r\n" % (b"x" * 1024)),
+        (HALF_A_HEAD, b"x" * 1024),
+        (QUICK[:-2], b"X:\r\n" * (MAX_HEADERS + 1)),
+        (CHUNKED + b"0\r\n", b"X: %b\r\n" % (b"x" * 1024)),
+        (CHUNKED + b"0\r\n", b"X:\r\n" * (MAX_HEADERS + 1)),
+        (CHUNKED + b"1;", b"x" * 1024),
+    ],
+    ids=["headers", "a header", "many headers", "trailers", "many trailers", "a chunk's extension"],
+)
+def test_a_request_without_end_is_refused(begin: bytes, more: bytes) -> None:
+    """Nobody's time is over here."""
+    with Served(Limits(client_s=FOR_EVER)) as served, served.connected(begin) as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(2 * MAX_REQUEST_BYTES // len(more) + 1):
+                connection.sendall(more)
+        wait_until(lambda: served.count('greenroom_connections_closed_total{reason="large"}') == 1, what="it is seen")
+        with contextlib.suppress(ConnectionResetError):  # what was not read of it may overtake the answer
             response = answer(connection)
-        assert (response.status, response.headers["connection"]) == (431, "close")
-        assert json.loads(response.content)["code"] == "head_too_large"  # type: ignore[attr-defined]
-        with served.connected(QUICK[:-2] + b"X: " + b"x" * (MAX_HEAD_BYTES // 2)) as connection:
+            assert (response.status, response.headers["connection"]) == (431, "close")
+            assert json.loads(response.content)["code"] == "head_too_large"  # type: ignore[attr-defined]
+
+
+def test_each_request_counts_by_itself() -> None:
+    large = QUICK[:-2] + b"X: " + b"x" * (MAX_REQUEST_BYTES // 2)
+    with Served(Limits(client_s=FOR_EVER)) as served, served.connected() as connection:
+        for _ in range(4):
+            connection.sendall(large)
             connection.sendall(b"\r\n\r\n")
             assert content(connection) == "quick"
-            connection.sendall(HALF_A_HEAD + b"x" * (MAX_HEAD_BYTES // 2))
-            connection.sendall(b"\r\n\r\n")
-            assert content(connection) == "quick", "each head counts by itself"
+        many, answers = MAX_REQUEST_BYTES // len(QUICK) + 10, b""
+        feeding = threading.Thread(target=connection.sendall, args=[QUICK * many + HALF_A_HEAD])
+        feeding.start()
+        while answers.count(b'"quick"') < many:
+            answers += connection.recv(100_000)
+        feeding.join()
+        assert answers.count(b"HTTP/1.1 200") == many
+        assert served.count("greenroom_connections_closed_total") == 0
+
+
+def test_what_came_before_one_without_end_is_answered_first(served: Served) -> None:
+    with served.connected(SLOW + HALF_A_HEAD) as connection:
+        wait_until(lambda: served.asked_slowly, what="the first came")
+        feeding = threading.Thread(target=feed, args=[connection, 2 * MAX_REQUEST_BYTES])
+        feeding.start()
+        served.somebody_is_late()
+        served.go_on()
+        answers = b""
+        with contextlib.suppress(ConnectionResetError):
+            while not answers.endswith(b"}") and (more := connection.recv(10_000)):
+                answers += more
+        feeding.join()
+    assert answers.index(b'"slow"') > 0
+    assert b"HTTP/1.1 431" not in answers[: answers.index(b'"slow"')]
+
+
+def feed(connection: socket.socket, count: int) -> None:
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(b"x" * count)
+
+
+LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def unread(served: Served, asks: bytes) -> socket.socket:
+    """Asks, and reads nothing of the answer."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.connect(served.address)
+    connection.sendall(asks)
+    return connection
+
+
+@pytest.mark.parametrize("asks", [LARGE, LARGE * 5], ids=["one answer", "several"])
+def test_an_answer_that_nobody_reads_is_not_kept(served: Served, asks: bytes) -> None:
+    with unread(served, asks):
+        wait_until(lambda: served.count('greenroom_connections_closed_total{reason="late"}') == 1, what="it is cut")
+        wait_until(lambda: served.open_connections() == 0, what="nothing of it is left")
+
+
+def test_an_answer_that_is_read_slowly_is_not_cut(served: Served) -> None:
+    with served.connected(LARGE) as connection:
+        others = [threading.Thread(target=served.somebody_is_late) for _ in range(2)]
+        read = 0
+        for other in others:
+            other.start()
+            while other.is_alive():
+                read += len(connection.recv(65536))
+                time.sleep(0.01)  # all of it at this pace takes some seconds
+        assert read < LARGE_BYTES
+        while read < LARGE_BYTES:
+            more = len(connection.recv(100_000))
+            assert more
+            read += more
+
+
+def test_what_was_asked_before_the_last_hears_that_its_client_is_gone(served: Served) -> None:
+    with capture_logs() as lines:
+        with served.connected(SLOW + LARGE * 3):
+            wait_until(lambda: served.asked_slowly, what="the first came")
+        served.go_on()
+        wait_until(lambda: served.open_connections() == 0, what="it is seen to be gone")
+        wait_until(lambda: served.count("greenroom_http_requests_total{") >= 1, what="the app has answered")
+    assert [line for line in lines if line["log_level"] == "error"] == []
+
+
+def test_those_that_read_nothing_are_evicted_as_well() -> None:
+    with Served(Limits(most=5, client_s=FOR_EVER)) as served, contextlib.ExitStack() as open_ones:
+        for _ in range(20):
+            open_ones.enter_context(unread(served, LARGE))
+        wait_until(lambda: served.count('greenroom_connections_closed_total{reason="crowded"}') == 15, what="15 went")
+        with served.connected(QUICK) as good:
+            assert content(good) == "quick"
 
 
 def test_who_was_cut_off_in_its_body_is_no_error_of_ours(served: Served) -> None:
@@ -281,7 +394,7 @@ GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def test_who_asks_before_it_sends_its_body_is_told_to() -> None:
-    with Served(Limits(request_s=FOR_EVER)) as served, served.connected(ASKS_FIRST) as connection:
+    with Served(Limits(client_s=FOR_EVER)) as served, served.connected(ASKS_FIRST) as connection:
         assert connection.recv(len(GO_ON), socket.MSG_WAITALL) == GO_ON
         connection.sendall(b"ten bytes!")
         assert content(connection) == 10
@@ -301,7 +414,7 @@ def test_what_is_no_request_is_answered_as_before(served: Served) -> None:
 
 def test_a_flood_evicts_itself() -> None:
     """Nobody's time is over here: only the bound helps."""
-    with Served(Limits(most=20, request_s=FOR_EVER)) as served, contextlib.ExitStack() as open_ones:
+    with Served(Limits(most=20, client_s=FOR_EVER)) as served, contextlib.ExitStack() as open_ones:
         flood = []
         for number in range(200):
             flood.append(open_ones.enter_context(served.connected((HALF_A_HEAD, HALF_A_BODY, b"")[number % 3])))
@@ -316,7 +429,7 @@ def test_a_flood_evicts_itself() -> None:
 
 
 def test_those_that_are_gone_do_not_count() -> None:
-    with Served(Limits(most=3, request_s=FOR_EVER)) as served:
+    with Served(Limits(most=3, client_s=FOR_EVER)) as served:
         for _ in range(10):
             with served.connected(QUICK.replace(b"Host", b"Connection: close\r\nHost")) as connection:
                 assert content(connection) == "quick"
@@ -325,7 +438,7 @@ def test_those_that_are_gone_do_not_count() -> None:
 
 
 def test_one_that_is_being_answered_makes_room_for_nobody() -> None:
-    with Served(Limits(most=2, request_s=FOR_EVER)) as served, contextlib.ExitStack() as open_ones:
+    with Served(Limits(most=2, client_s=FOR_EVER)) as served, contextlib.ExitStack() as open_ones:
         slow = [open_ones.enter_context(served.connected(SLOW)) for _ in range(5)]
         wait_until(lambda: served.asked_slowly == 5, what="all came")
         kept, second = (open_ones.enter_context(served.connected()) for _ in range(2))

@@ -98,6 +98,7 @@ async def test_failures_at_once_are_all_counted_and_it_opens_once(
     view = await breakers.look(KIND)
     assert (view.phase, view.breaker.opened) == (Phase.OPEN, 1)
     assert queue.later == [20.05], "one refill, for when one may be tried"
+    assert queue.refills == 1, "and one that tells those who have waited for long"
 
 
 async def test_while_it_is_open_nothing_is_begun(store: RedisStore, breaker: SpawnBreaker) -> None:
@@ -167,9 +168,11 @@ async def test_half_open_one_try_is_begun_and_no_other(
 ) -> None:
     await opened(breaker)
     await time_passes(client, breakers)
-    assert (await store.snapshot()).kinds["default"].may_begin == 1
+    kind = (await store.snapshot()).kinds["default"]
+    assert (kind.may_begin, kind.failing_since) == (1, None), "nobody is turned away before the try has failed"
     assert await store.reserve_warm(warm_id(1), 9, LIMITS)
-    assert (await store.snapshot()).kinds["default"].may_begin == 0
+    kind = (await store.snapshot()).kinds["default"]
+    assert (kind.may_begin, kind.failing_since) == (0, None)
     assert not await store.reserve_warm(warm_id(2), 9, LIMITS)
     with pytest.raises(AgentsUnavailableError):
         await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)

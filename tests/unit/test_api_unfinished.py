@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.api.metrics import Metrics
-from orchestrator.api.unfinished import MOST_UNFINISHED, TELL_EVERY_S, Limits, Unfinished, Watch
+from orchestrator.api.unfinished import MOST_UNFINISHED, TELL_EVERY_S, Doorkeeper, Limits, Unfinished
 
 
-def unfinished(most: int = 10, request_s: float = 10.0) -> Unfinished[str]:
-    return Unfinished(Limits(most, request_s))
+def unfinished(most: int = 10, client_s: float = 10.0) -> Unfinished[str]:
+    return Unfinished(Limits(most, client_s))
 
 
 @pytest.mark.parametrize(("open_files", "most"), [(1024, 128), (4096, 512), (20_000, MOST_UNFINISHED), (4, 1)])
@@ -23,9 +23,9 @@ def test_an_eighth_of_the_files_may_be_theirs(open_files: int, most: int) -> Non
 
 def test_one_is_late_that_many_seconds_after_it_began() -> None:
     table = unfinished()
-    table.sends("a", 100.0)
-    table.sends("b", 103.0)
-    table.sends("a", 109.0)  # another byte of the same request
+    table.waits("a", 100.0)
+    table.waits("b", 103.0)
+    table.waits("a", 109.0)  # another byte of the same request
     assert table.next_at() == 110.0
     assert table.late(109.9) == []
     assert table.late(110.0) == ["a"]
@@ -36,15 +36,16 @@ def test_one_is_late_that_many_seconds_after_it_began() -> None:
 
 def test_its_time_begins_anew_with_its_next_request() -> None:
     table = unfinished()
-    table.sends("a", 100.0)
+    table.waits("a", 100.0)
     table.leaves("a")
     assert table.next_at() is None
     table.idles("a", 101.0)
     assert table.late(500.0) == [], "an idle one is uvicorn's"
-    table.sends("a", 500.0)
+    table.waits("a", 500.0)
+    assert len(table) == 1
     table.idles("a", 500.5)  # was refused before it had sent all
     assert table.late(600.0) == []
-    table.sends("a", 501.0)
+    table.waits("a", 501.0)
     assert table.late(510.9) == []
     assert table.late(511.0) == ["a"]
 
@@ -52,13 +53,13 @@ def test_its_time_begins_anew_with_its_next_request() -> None:
 def test_the_one_that_is_without_a_request_for_longest_is_one_too_many() -> None:
     table = unfinished(most=3)
     table.idles("idle", 101.0)
-    table.sends("first", 100.0)
-    table.sends("second", 102.0)
+    table.waits("first", 100.0)
+    table.waits("second", 102.0)
     assert table.one_too_many() is None
-    table.sends("third", 103.0)
+    table.waits("third", 103.0)
     assert table.one_too_many() == "first"
     assert table.one_too_many() is None
-    table.sends("fourth", 104.0)
+    table.waits("fourth", 104.0)
     assert table.one_too_many() == "idle"
     table.leaves("second")
     table.idles("fifth", 105.0)
@@ -68,10 +69,10 @@ def test_the_one_that_is_without_a_request_for_longest_is_one_too_many() -> None
 def test_a_late_one_counts_until_it_is_gone() -> None:
     """It may not read what it was sent."""
     table = unfinished(most=1)
-    table.sends("a", 100.0)
+    table.waits("a", 100.0)
     assert table.late(110.0) == ["a"]
     assert len(table) == 1
-    table.sends("b", 111.0)
+    table.waits("b", 111.0)
     assert table.one_too_many() == "a"
     table.leaves("b")
     assert len(table) == 0
@@ -91,6 +92,9 @@ class FakeLoop:
         self.timers.append((at, callback, args))
         return object()
 
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> object:
+        return self.call_at(self.now + delay_s, callback, *args)
+
     def run_to(self, now: float) -> None:
         self.now = now
         due = [timer for timer in self.timers if timer[0] <= now]
@@ -102,15 +106,19 @@ class FakeLoop:
 class FakeConnection:
     def __init__(self, loop: FakeLoop) -> None:
         self.loop = loop
-        self.owed = False
+        self.is_ours = False
         self.idle = False
         self.end = ""
+        self.reads_until = 0.0
 
-    def is_owed_an_answer(self) -> bool:
-        return self.owed
+    def is_our_turn(self) -> bool:
+        return self.is_ours
 
     def is_left_to_uvicorn(self) -> bool:
         return self.idle
+
+    def was_read_from(self) -> bool:
+        return self.loop.now < self.reads_until
 
     def end_late(self) -> None:
         self.end = "late"
@@ -123,11 +131,11 @@ class World:
     def __init__(self, most: int = 2) -> None:
         self.loop = FakeLoop()
         self.metrics = Metrics()
-        self.watch: Any = Watch(Limits(most, 10.0), self.metrics.closed)
+        self.keeper: Any = Doorkeeper(Limits(most, 10.0), self.metrics.closed)
 
     def opened(self) -> FakeConnection:
         connection = FakeConnection(self.loop)
-        self.watch.look(connection)
+        self.keeper.look(connection)
         return connection
 
     def counted(self, why: str) -> str:
@@ -140,10 +148,10 @@ def test_one_timer_serves_all_and_requests_that_come_in_time_set_none() -> None:
     world = World(most=100)
     connections = [world.opened() for _ in range(5)]
     for connection in connections:
-        connection.owed = True
-        world.watch.look(connection)
-        connection.owed, connection.idle = False, True
-        world.watch.look(connection)
+        connection.is_ours = True
+        world.keeper.look(connection)
+        connection.is_ours, connection.idle = False, True
+        world.keeper.look(connection)
     assert len(world.loop.timers) == 1
     world.loop.run_to(110.0)
     assert world.loop.timers == [], "nobody is waited for"
@@ -162,23 +170,38 @@ def test_each_is_ended_at_its_own_time() -> None:
     assert (world.counted("late"), world.counted("crowded")) == ("2.0", "0.0")
 
 
-def test_a_flood_is_told_of_once_in_a_while() -> None:
+def test_one_that_goes_on_reading_has_more_time() -> None:
+    world = World()
+    reading = world.opened()
+    reading.reads_until = 125.0
+    for now in (110.0, 120.0, 129.0):
+        world.loop.run_to(now)
+        assert reading.end == ""
+    world.loop.run_to(130.0)
+    assert reading.end == "late"
+
+
+def test_a_flood_is_told_of_once_in_a_while_and_whole() -> None:
     world = World(most=2)
     with capture_logs() as lines:
         flood = [world.opened() for _ in range(50)]
         assert [connection.end for connection in flood] == ["dropped"] * 48 + [""] * 2
         assert [line["closed"] for line in lines] == [1]
-        world.loop.now += TELL_EVERY_S
-        world.opened()
-    assert [(line["log_level"], line["closed"], line["most"]) for line in lines] == [
-        ("warning", 1, 2),
-        ("warning", 48, 2),
-    ]
+        for end in flood[48:]:
+            world.keeper.lost(end)
+        world.loop.run_to(world.loop.now + TELL_EVERY_S)
+        assert [line["closed"] for line in lines] == [1, 47], "what came after the first is told, though no more came"
+        world.loop.run_to(world.loop.now + TELL_EVERY_S)
+        world.loop.run_to(world.loop.now + TELL_EVERY_S)
+        assert len(lines) == 2
+        for _ in range(3):
+            world.opened()
+    assert [(line["log_level"], line["closed"], line["most"]) for line in lines[2:]] == [("warning", 1, 2)]
     assert world.counted("crowded") == "49.0"
 
 
 def test_a_lost_one_is_forgotten() -> None:
     world = World(most=1)
-    world.watch.lost(world.opened())
+    world.keeper.lost(world.opened())
     second = world.opened()
     assert second.end == ""

@@ -43,6 +43,7 @@ from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.pace import AT_ONCE
 from orchestrator.host.processes import ProcessId
+from orchestrator.host.zygote import ZygoteUnavailableError
 from orchestrator.records import AgentIdentity, AgentRecord
 from tests.support.fakes import FakeRooms, FakeTaskQueue, fake_client, replacer
 from tests.support.records import LIMITS, beat, cold_id, start_request, warm_id
@@ -67,9 +68,15 @@ class FakeZygote:
 
     may: asyncio.Event = field(default_factory=asyncio.Event)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    failure: str = ""
+    error: str | None = None
 
     async def fork(self, request: Fork, timeout_s: float) -> tuple[Forked, str]:
         await self.may.wait()
+        if self.failure:
+            raise ZygoteUnavailableError(self.failure)
+        if self.error:
+            return Forked(session_id=request.session_id, error=self.error), ""
         process = subprocess.Popen(["sleep", "600"], start_new_session=True)
         self.processes.append(process)
         return Forked(session_id=request.session_id, pid=process.pid, start_ticks=start_ticks(process.pid)), "1.000"
@@ -337,6 +344,23 @@ async def test_a_death_around_a_restart_is_told_unless_its_spawn_has_tries_left(
 async def _is_ready(host: Host, session_id: str, process: subprocess.Popen[bytes]) -> None:
     identity = AgentIdentity("host-1", "boot-1", process.pid, start_ticks(process.pid))
     await host.store.record_agent(AgentRecord(session_id, identity, SessionState.READY, 1.0, 0.1, None))
+
+
+@pytest.mark.parametrize("told", ["failure", "error"])
+async def test_a_fork_that_fails_leaves_no_file_behind_but_its_log(host: Host, told: str) -> None:
+    setattr(host.zygote, told, "the module is broken")
+    for number in range(3):
+        outcome = await host.agents.spawn(spawn(warm_id(number)))
+        assert (outcome.ok, outcome.code, outcome.reason) == (False, "zygote_unavailable", "the module is broken")
+    assert [path.name for path in (host.folder / "agents").iterdir()] == []
+
+
+async def test_one_that_is_stopped_is_not_waited_for_when_it_is_ended(host: Host) -> None:
+    """It could not heed what it is asked, and a successor waits until it is gone."""
+    agent = await _waiting(host)
+    os.kill(agent.process.pid, signal.SIGSTOP)
+    async with asyncio.timeout(PATIENCE_S / 2):  # half of what another one is given
+        await host.agents.end(agent, "x")
 
 
 async def test_a_retiring_host_forks_no_more(host: Host) -> None:

@@ -231,6 +231,27 @@ async def test_one_that_is_stopped_for_too_many_looks_is_given_up_once(start: St
     assert agents.given_up == [stopped.session_id]
 
 
+async def test_one_that_was_stopped_before_its_host_took_it_up_is_given_up(start: Start) -> None:
+    """How far it is, it would say on its line; which it cannot open."""
+    agents = Agents(Agent(warm_id(1), start(""), None, 1.0, taken_up=True))
+    watch = watch_of(agents)
+    pause(agents.all()[0].process)
+    for _ in range(FROZEN_LOOKS + 1):
+        await watch.look()
+    assert agents.given_up == [warm_id(1)]
+
+
+async def test_it_is_given_up_after_its_alarm_and_not_before(start: Start) -> None:
+    agents = Agents(Agent(warm_id(1), start(""), None, 1.0, phase="active"))
+    watch = Watch(agents, lambda _: NO_BOUNDS, frozen_s=2.5 * WATCH_S)
+    pause(agents.all()[0].process)
+    for _ in range(3):
+        await watch.look()
+    assert agents.given_up == []
+    await watch.look()
+    assert agents.given_up == [warm_id(1)]
+
+
 async def test_one_that_went_on_meanwhile_is_not(start: Start) -> None:
     agent = Agent(warm_id(1), start(""), None, 1.0, phase="ready")
     agents = Agents(agent)

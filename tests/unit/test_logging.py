@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from agent.logs import KEPT_CHARS, JsonFormatter, Lines, PrintedLines
+from orchestrator.logs import NamedLogger
 
 PROGRAM = """
 import logging, sys
@@ -76,6 +77,20 @@ def test_every_line_has_the_same_fields_and_no_secret() -> None:
     assert of_host == {
         "level": "error", "logger": "greenroom.replace", "event": "host is lost", "program": "worker", "host": "host-2",
     }  # fmt: skip
+
+
+def test_a_line_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs share one stream: between two writes another one's line may come in."""
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Stream())
+    NamedLogger().info('{"event": "x"}')
+    assert written == ['{"event": "x"}\n']
 
 
 def test_an_agents_lines_have_them_too() -> None:

@@ -153,6 +153,33 @@ async def test_who_waited_too_long_for_spawns_that_keep_failing_is_failed(scene:
     assert await scene.pool(target=0).refill() == []
 
 
+async def test_nobody_is_turned_away_or_taken_for_gone_whose_spawn_was_begun_meanwhile(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two refills go on at once, and this one looked before the other one acted."""
+    both = (cold_id(1), cold_id(2))
+    for session_id in both:
+        await scene.store.reserve_cold(start_request(session_id), session_id, "t", LIMITS)
+    for session_id in both:
+        assert await scene.store.hold_spawn(session_id, "why", failed=True)
+    now = await scene.store.now()
+    waiting = (pool.Waiting(both[0], now - 60, now), pool.Waiting(both[1], now - 60, now - 60))
+    kind = pool.KindSnapshot(may_begin=0, failing_since=now - 60)
+    stale = pool.PoolSnapshot({keys.DEFAULT_KIND: kind}, 0, (), waiting)
+
+    async def snapshot(*_: object) -> pool.PoolSnapshot:
+        return stale
+
+    monkeypatch.setattr(scene.store, "snapshot", snapshot)
+    for session_id in both:
+        assert await scene.store.dispatch(session_id, LIMITS)
+    with capture_logs() as lines:
+        actions = await scene.pool(target=0).refill()
+    assert {type(action) for action in actions} == {pool.Abandon, pool.TurnAway}
+    assert [await scene.state(session_id) for session_id in both] == [S.STARTING, S.STARTING]
+    assert [line for line in lines if line["log_level"] == "error"] == []
+
+
 async def test_an_agent_that_came_late_is_not_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
     for _ in range(3):

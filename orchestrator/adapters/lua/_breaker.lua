@@ -24,8 +24,8 @@ local function come_again_s(breaker)
   return tostring(math.max(1, math.ceil(tonumber(redis.call('HGET', breaker, 'openUntil') or '0') - NOW)))
 end
 
--- Since when spawns have kept failing; '' while it is closed.
+-- Since when spawns have kept failing; '' while it is closed, and while one is or may be tried.
 local function failing_since(breaker)
-  local b = redis.call('HMGET', breaker, 'opened', 'since')
-  return tonumber(b[1] or '0') > 0 and b[2] or ''
+  local b = redis.call('HMGET', breaker, 'opened', 'openUntil', 'since')
+  return tonumber(b[1] or '0') > 0 and tonumber(b[2]) > NOW and b[3] or ''
 end
