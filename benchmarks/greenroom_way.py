@@ -38,8 +38,9 @@ async def greenroom(server: LiveKitServer, folder: Path, idle: int, most: int) -
         "PROCESSORS_PERCENT": "0",
     }
     with running_system(folder, **settings) as system:
-        # As many connections as there are users: browsers do not share them.
-        async with aiohttp.ClientSession(system.url, connector=aiohttp.TCPConnector(limit=0)) as http:
+        # Browsers share no connections; and one that is kept may be closed by the server the moment it is used again.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(system.url, connector=connector) as http:
             yield Greenroom(system, http)
 
 

@@ -28,7 +28,7 @@ HOST_LOST_STOPS_S = 13.0
 AGENT_ALARM_STOPS_S = 9.0
 """Above 0.8 of ``HOST_LOST_S``, after which an agent's alarm ends it."""
 FOR_GOOD_S = 20.0
-"""By then it would be the check of each minute that found it, and not its host."""
+"""Longer than a host takes to find an agent that nobody has go on."""
 REDIS_DOWN_S = 2.0
 REDIS_STOPS_S = 10.0
 DROPPING_S = 10.0
@@ -103,14 +103,18 @@ async def stop_agent(stage: Stage, phase: str, seconds: float) -> None:
 
 
 async def stop_agent_for_good(stage: Stage, phase: str) -> Recovered:
-    """One that is in this phase, until it is found."""
-    pid = await agent_in(stage, phase)
+    """One that is in this phase, until it is given up; it could be gone because its user left."""
+    pid, before = await agent_in(stage, phase), _given_up(stage)
     until = monotonic() + FOR_GOOD_S
     with stopped([pid]):
         while psutil.pid_exists(pid) and monotonic() < until:
             await asyncio.sleep(0.05)
-        was_found = not psutil.pid_exists(pid)
-    return lambda: was_found
+    return lambda: _given_up(stage) > before
+
+
+def _given_up(stage: Stage) -> int:
+    with stage.world.store() as store:
+        return int(store.hget(keys.STATS_REPLACEMENTS, "agent_unresponsive") or 0)
 
 
 async def agent_in(stage: Stage, phase: str) -> int:
