@@ -59,12 +59,12 @@ class Metrics:
             "greenroom_http_requests", "Requests by route and status.", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
-        self._closed = Counter(
+        connections_closed = Counter(
             "greenroom_connections_closed", "Connections closed that waited for their client, by why.", ["reason"],
             registry=self._registry,
         )  # fmt: skip
         reasons: tuple[ClosedWhy, ...] = get_args(ClosedWhy)
-        self._by_reason = {reason: self._closed.labels(reason) for reason in reasons}
+        self._by_reason = {reason: connections_closed.labels(reason) for reason in reasons}
         outcomes: tuple[StartOutcome, ...] = get_args(StartOutcome)
         self._by_outcome = {o: (self._starts.labels(o), self._start_seconds.labels(o)) for o in outcomes}
         self._by_request: dict[tuple[str, str, int], Counter] = {}
@@ -87,7 +87,7 @@ class Metrics:
         self._streams.set_function(count)
 
     def closed(self, why: ClosedWhy) -> None:
-        """A connection was closed that had sent no whole request."""
+        """A connection was closed that waited for its client."""
         self._by_reason[why].inc()
 
     def answered(self, method: str, route: str, status: int) -> None:

@@ -279,8 +279,9 @@ def plan(snapshot: PoolSnapshot, policy: PoolPolicy, now: float) -> list[Action]
     room = _Room(snapshot, policy, [spawn for spawn in overdue if spawn.attempts >= policy.spawn_tries])
     actions: list[Action] = [_after_deadline(spawn, policy) for spawn in overdue]
     actions += [Abandon(w.session_id) for w in gone]
-    actions += _turned_away(set(snapshot.waiting) - set(gone), snapshot, policy, now)
-    served, lacking, is_held = _serve(_queue(snapshot, {w.session_id for w in gone}), snapshot, room)
+    queue = _queue(snapshot, {w.session_id for w in gone})
+    actions += _turned_away(queue, snapshot, policy, now)
+    served, lacking, is_held = _serve(_able(queue, snapshot), snapshot, room)
     actions += served
     actions += _tries(snapshot, room)
     retired = _retire(snapshot, policy, room, lacking)
@@ -303,20 +304,24 @@ def _after_deadline(spawn: SpawnUnderWay, policy: PoolPolicy) -> Action:
 
 
 def _turned_away(
-    waiting: Collection[Waiting], snapshot: PoolSnapshot, policy: PoolPolicy, now: float
+    queue: Sequence[Waiting], snapshot: PoolSnapshot, policy: PoolPolicy, now: float
 ) -> Iterator[TurnAway]:
     """Users who waited long enough for spawns that keep failing."""
     since = {kind: state.failing_since for kind, state in snapshot.kinds.items() if state.failing_since is not None}
-    for user in sorted(waiting, key=lambda w: (w.since, w.session_id)):
+    for user in queue:
         if user.kind in since and now - max(since[user.kind], user.since) > policy.failing_patience_s:
             yield TurnAway(user.session_id, "agents could not be started: spawns kept failing")
 
 
 def _queue(snapshot: PoolSnapshot, gone: Collection[str]) -> list[Waiting]:
-    """Users who wait and whose kind is not held up, in the order in which they are served."""
+    """Users who still wait, in the order in which they are served."""
     order = sorted(snapshot.waiting, key=lambda w: (w.since, w.session_id))
-    able = {kind for kind, state in snapshot.kinds.items() if state.is_open}
-    return [w for w in order if w.session_id not in gone and w.kind in able]
+    return [w for w in order if w.session_id not in gone]
+
+
+def _able(queue: Sequence[Waiting], snapshot: PoolSnapshot) -> list[Waiting]:
+    """Those whose kind is not held up."""
+    return [w for w in queue if w.kind in snapshot.kinds and snapshot.kinds[w.kind].is_open]
 
 
 def _serve(
