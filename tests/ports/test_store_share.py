@@ -101,6 +101,19 @@ async def test_what_the_other_does_not_take_is_started_after_all(store: RedisSto
     assert passed == 7, "twice for each host, and three times more"
 
 
+async def test_one_that_is_busy_starting_others_is_waited_for(store: RedisStore) -> None:
+    await warm(store, 101, host=FULL)
+    first, second = await reserved(store, 1), await reserved(store, 2)
+    assert await starts(store, first, EMPTY)
+    for _ in range(30):
+        assert not await starts(store, second, FULL)
+    await comes(store, first, EMPTY)
+    left = 0
+    while not await starts(store, second, FULL):
+        left += 1
+    assert left == 5, "seven, less one for each host"
+
+
 async def test_a_user_does_not_wait_for_it(store: RedisStore) -> None:
     await store.reserve_cold(start_request(), cold_id(1), "t", LIMITS)
     assert await store.begin_spawn(cold_id(1), 20, FULL) == 1

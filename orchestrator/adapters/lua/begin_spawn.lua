@@ -15,9 +15,9 @@ local SILENT_PASSES = 20
 local kind = kind_of(id)
 local is_starting = redis.call('HGET', key, 'status') == 'starting'
 
--- How many agents a host has, those that it is starting now included.
-local function load_of(name)
-  local count = redis.call('SCARD', host_sessions_key(name))
+-- How many other agents a host is starting now.
+local function starting_on(name)
+  local count = 0
   for _, other in ipairs(redis.call('ZRANGE', POOL_SPAWNING, 0, -1)) do
     if other ~= id and redis.call('HGET', session_key(other), 'spawnHost') == name then count = count + 1 end
   end
@@ -52,16 +52,21 @@ local function passed_by_the_silent()
   return 0
 end
 
--- The same, because another host has fewer agents, and nobody waits for this one.
+-- The same, because another host has fewer agents, and nobody waits for this one. While that one starts others, its worker
+-- is not away, only busy: most of the passes are kept for when it is done.
 local function passed_to_the_emptier()
   if not is_warming(id) then return 0 end
-  local own, fit, fewer = load_of(host), 0, false
+  local own, fit, fewer, is_busy = redis.call('SCARD', host_sessions_key(host)) + starting_on(host), 0, false, false
   for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
     if is_fit(name) then
       fit = fit + 1
-      fewer = fewer or (name ~= host and load_of(name) < own)
+      local starting = starting_on(name)
+      if name ~= host and redis.call('SCARD', host_sessions_key(name)) + starting < own then
+        fewer, is_busy = true, is_busy or starting > 0
+      end
     end
   end
+  if is_busy and tonumber(redis.call('HGET', key, 'passed') or '0') >= fit then return fit end
   return fewer and pass_on(2 * fit + 3) or 0
 end
 
