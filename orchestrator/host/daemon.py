@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
-import json
 import os
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +18,8 @@ import psutil
 import structlog
 
 from contract.keys import DEFAULT_KIND
-from contract.masking import Mask
-from contract.messages import Assignment
 from contract.prctl import become_subreaper
 from contract.procfs import boot_id
-from contract.states import SessionState
 from orchestrator.adapters.redis_hosts import RedisHosts
 from orchestrator.bootstrap import Container
 from orchestrator.domain.capacity import CapacityPolicy
@@ -32,27 +28,26 @@ from orchestrator.host.agent import Agent
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.agent_user import AgentUser
 from orchestrator.host.agents import Agents, AgentSettings
+from orchestrator.host.commands import Commands
 from orchestrator.host.deaths import Deaths
 from orchestrator.host.drain import Drain
 from orchestrator.host.entry import enter
 from orchestrator.host.fence import Fence
-from orchestrator.host.late import LATE_ACK_S
 from orchestrator.host.machine import Machine, processors
 from orchestrator.host.measures import CallCounter
 from orchestrator.host.outbox import Outbox
 from orchestrator.host.peers import Strangers
 from orchestrator.host.protection import Protection
+from orchestrator.host.reconciliation import Reconciliation
 from orchestrator.host.renewal import Renewal, ZygoteSource
 from orchestrator.host.server import HostServer
 from orchestrator.host.watch import Bounds, Watch
 from orchestrator.host.zygotes import Zygotes, of_kinds
 from orchestrator.logs import known_secrets
-from orchestrator.records import Heard, HostReply, HostReport
+from orchestrator.records import Heard, HostReport
 
 log = structlog.get_logger("greenroom.host")
 
-COMMAND_BLOCK_MS = 1000
-STORE_RETRY_S = 0.25
 HOUSEKEEPING_S = 10.0
 SETTLE_S = 2.0
 """For what is under way when the daemon stops."""
@@ -90,7 +85,6 @@ class HostDaemon:
             )
         )
         self._had_room = True
-        self._missing: set[str] = set()
         user = AgentUser.find(settings.agent_user) if settings.agent_user else None
         gid = user.gid if user else None
         self._files = AgentFiles(settings.host_dir, log_max_bytes=settings.log_max_bytes, agent_gid=gid)
@@ -144,6 +138,24 @@ class HostDaemon:
             on_undrained=self._refill_soon,
             kept=settings.host_dir / "draining",
         )
+        self._commands = Commands(
+            settings.host_id,
+            self._hosts,
+            self._agents,
+            self._files,
+            self._renewal,
+            self._background,
+            beat=self._beat,
+            secrets=lambda: [*known_secrets(settings), *self._zygotes.secrets],
+        )
+        self._reconciliation = Reconciliation(
+            settings.host_id,
+            self._agents,
+            self._store,
+            self._deaths,
+            every_s=settings.reconcile_s,
+            assign_lease_s=settings.assign_lease_s,
+        )
         self._fence = Fence(self._agents, container.rooms, after_s=settings.agent_limits.frozen_s)
         self._leaving = asyncio.Event()
         strangers = Strangers(self._agents.pids, user.uid if user else None)
@@ -183,8 +195,9 @@ class HostDaemon:
         if heard is not None:
             await self._heed(heard)
         loops = [
-            self._zygotes.run(), self._outbox.run(), self._heartbeats(), self._listen(),
-            self._reconcile(), self._housekeeping(), self._watch.run(), self._leave(), self._fence.run(),
+            self._zygotes.run(), self._outbox.run(), self._heartbeats(), self._commands.listen(self._entered),
+            self._reconciliation.run(self._entered), self._housekeeping(), self._watch.run(), self._leave(),
+            self._fence.run(),
         ]  # fmt: skip
         if (task := self._container.ecs_task) is not None:
             loops.append(Protection(task, self._agents.have_calls).run())
@@ -230,7 +243,7 @@ class HostDaemon:
         if heard.was_lost:
             log.warning("this host was taken for lost; what was replaced meanwhile is ended")
         if heard.was_lost or heard.was_unknown:  # a refill takes places that the store does not know to be taken
-            self._background(self._reconcile_agents())
+            self._background(self._reconciliation.reconcile_agents())
         with suppress(StoreUnavailableError):
             await self._drain.look(heard.drain)
 
@@ -245,30 +258,6 @@ class HostDaemon:
         if self._loading - loading:
             self._refill_soon()
         self._loading = loading
-
-    async def _listen(self) -> None:
-        """Take commands from the store's stream, also those of a moment ago: a claim may wait for its answer.
-
-        What is older is over for whoever said it, and reconciliation does it. Hearing a command twice does no harm.
-        """
-        host, after = self._settings.host_id, ""
-        await self._entered.wait()  # they may be another daemon's
-        while True:
-            try:
-                after = after or await self._hosts.position(LATE_ACK_S)
-                for entry_id, command in await self._hosts.commands(host, after, COMMAND_BLOCK_MS):
-                    after = entry_id
-                    self._background(self._obey(command))
-            except StoreUnavailableError:
-                await asyncio.sleep(STORE_RETRY_S)
-
-    async def _reconcile(self) -> None:
-        await self._entered.wait()  # what is missing here may run on another machine
-        while True:
-            await asyncio.sleep(self._settings.reconcile_s)
-            await self._reconcile_agents()
-            with suppress(StoreUnavailableError):
-                await self._report_missing()
 
     async def _housekeeping(self) -> None:
         while True:
@@ -291,68 +280,6 @@ class HostDaemon:
     def _bounds(self, agent: Agent) -> Bounds:
         memory_mb = self._zygotes.memory_mb(agent.kind) or self._settings.agent_memory_mb
         return Bounds(memory_mb, self._settings.agent_processes)
-
-    # --- commands --------------------------------------------------------------------------------------
-
-    async def _obey(self, command: Mapping[str, str]) -> None:
-        try:
-            match command.get("type"):
-                case "assign":
-                    await self._assign(command)
-                case "end":
-                    agent = self._agents.get(command["session"])
-                    if agent is not None:
-                        await self._agents.end(agent, command["reason"])
-                case "logs":
-                    mask = Mask([*known_secrets(self._settings), *self._zygotes.secrets])
-                    lines = self._files.lines(command["session"], int(command["limit"]), mask)
-                    await self._hosts.answer(command["reply"], HostReply(True, data={"lines": lines}))
-                case "look":
-                    await self._beat()
-                case "load":
-                    if await self._renewal.follow(command["rollout"]):
-                        await self._beat()
-                case other:
-                    log.warning("unknown command", type=other)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            log.warning("command not understood", reason=f"{type(error).__name__}: {error}"[:300])
-        except StoreUnavailableError:
-            log.warning("command not answered: the store is away", type=command.get("type"))
-
-    async def _assign(self, command: Mapping[str, str]) -> None:
-        settings = json.loads(command["assignment"])
-        assignment = Assignment(session_id=command["session"], fence=int(command["fence"]), **settings)
-        answer = await self._agents.assign(assignment)
-        await self._hosts.answer(command["reply"], HostReply(answer.accepted, answer.reason))
-
-    # --- reconciliation --------------------------------------------------------------------------------
-
-    async def _reconcile_agents(self) -> None:
-        for agent in self._agents.all():
-            await self._agents.reconcile(agent)
-            await self._end_if_unclaimed(agent)
-
-    async def _end_if_unclaimed(self, agent: Agent) -> None:
-        """A session whose answer was lost: nobody took a token or joined within the lease."""
-        if agent.phase != "assigned" or agent.ending is not None:
-            return
-        with suppress(StoreUnavailableError):
-            session = await self._store.get(agent.session_id)
-            if session is None or session.state is not SessionState.ASSIGNED:
-                return
-            since = max(session.assigned_at or 0.0, session.token_at or 0.0)
-            if await self._store.now() - since > self._settings.assign_lease_s:
-                only = (SessionState.ASSIGNED,)
-                await self._store.finish(agent.session_id, SessionState.ENDED, "nobody joined in time", only_from=only)
-
-    async def _report_missing(self) -> None:
-        """Sessions that the store believes to run here and that do not, seen twice in a row."""
-        missing = {i for i in await self._store.owned_by(self._settings.host_id) if self._agents.get(i) is None}
-        for session_id in missing & self._missing:
-            session = await self._store.get(session_id)
-            if session is not None and session.agent is not None:
-                self._deaths.lost(session_id, session.agent)
-        self._missing = missing
 
     def _can_fork(self) -> None:
         self._refill_soon()

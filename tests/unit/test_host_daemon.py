@@ -11,19 +11,20 @@ import pytest
 
 from orchestrator.domain.errors import HostIdTakenError
 from orchestrator.host import daemon as module
+from orchestrator.host.commands import Commands
 from orchestrator.host.daemon import HostDaemon
+from orchestrator.host.reconciliation import Reconciliation
 
 
 class Daemon(SimpleNamespace):
-    """As much of one as its loops use; it notes what is asked of it."""
+    """As much of one, and of the store, as its loops use; it notes what is asked of it."""
 
     def __init__(self) -> None:
         super().__init__(
-            _settings=SimpleNamespace(host_id="h1", ack_timeout_s=0.1, reconcile_s=0.0),
             _entered=asyncio.Event(),
             _stop=asyncio.Event(),
             _superseded=None,
-            _agents=SimpleNamespace(retiring=False, share_processors=lambda: None),
+            _agents=SimpleNamespace(retiring=False, share_processors=lambda: None, all=list),
             _hosts=self,
             asked=[],
         )
@@ -34,11 +35,8 @@ class Daemon(SimpleNamespace):
     async def commands(self, *_: object) -> list[Any]:
         return await self._ask("commands")
 
-    async def _reconcile_agents(self) -> None:
-        """Its own agents'."""
-
-    async def _report_missing(self) -> None:
-        await self._ask("missing")
+    async def owned_by(self, _: str) -> list[Any]:
+        return await self._ask("missing")
 
     async def _ask(self, what: str) -> list[Any]:
         self.asked.append(what)
@@ -46,12 +44,22 @@ class Daemon(SimpleNamespace):
         return []
 
 
+def listening(daemon: Daemon) -> Awaitable[None]:
+    of_it: Any = daemon
+    return Commands("h1", of_it, of_it._agents, of_it, of_it, of_it, beat=of_it._ask, secrets=list).listen(
+        daemon._entered
+    )
+
+
+def reconciling(daemon: Daemon) -> Awaitable[None]:
+    of_it: Any = daemon
+    return Reconciliation("h1", of_it._agents, of_it, of_it, every_s=0.0, assign_lease_s=30.0).run(daemon._entered)
+
+
 @pytest.mark.parametrize(
-    ("loop", "asked"),
-    [(HostDaemon._listen, "commands"), (HostDaemon._reconcile, "missing")],
-    ids=["listen", "reconcile"],
+    ("loop", "asked"), [(listening, "commands"), (reconciling, "missing")], ids=["listen", "reconcile"]
 )
-async def test_it_waits_until_it_was_heard(loop: Callable[[Any], Awaitable[None]], asked: str) -> None:
+async def test_it_waits_until_it_was_heard(loop: Callable[[Daemon], Awaitable[None]], asked: str) -> None:
     daemon = Daemon()
     running = asyncio.ensure_future(loop(daemon))
     for _ in range(20):
