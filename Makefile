@@ -28,7 +28,7 @@ chaos: ## Break every part of a running system with users in it: make chaos ARGS
 	@sh scripts/setup.sh --dev
 	@.venv/bin/python -m benchmarks.chaos $(ARGS)
 
-soak: ## See whether anything grows, for 15 minutes: make soak ARGS="--minutes 60 --agents 40"
+soak: ## See whether anything grows, for 45 minutes: make soak ARGS="--minutes 90 --agents 40"
 	@sh scripts/setup.sh --dev
 	@.venv/bin/python -m benchmarks.soak $(ARGS)
 
