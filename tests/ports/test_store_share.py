@@ -95,23 +95,47 @@ async def test_one_where_a_try_failed_is_not_given_more(store: RedisStore, clien
 
 async def test_what_the_other_does_not_take_is_started_after_all(store: RedisStore) -> None:
     session_id = await reserved(store, 1)
+    assert await times_passed_on(store, session_id, FULL) == 7, "twice for each host, and three times more"
+
+
+async def times_passed_on(store: RedisStore, session_id: str, host: str) -> int:
     passed = 0
-    while not await starts(store, session_id, FULL):
+    while not await starts(store, session_id, host):
         passed += 1
-    assert passed == 7, "twice for each host, and three times more"
+    return passed
 
 
-async def test_one_that_is_busy_starting_others_is_waited_for(store: RedisStore) -> None:
+async def test_one_that_is_busy_starting_others_is_waited_for_longer(store: RedisStore) -> None:
     await warm(store, 101, host=FULL)
     first, second = await reserved(store, 1), await reserved(store, 2)
     assert await starts(store, first, EMPTY)
-    for _ in range(30):
-        assert not await starts(store, second, FULL)
-    await comes(store, first, EMPTY)
-    left = 0
-    while not await starts(store, second, FULL):
-        left += 1
-    assert left == 5, "seven, less one for each host"
+    assert await times_passed_on(store, second, FULL) == 14, "and not for ever: that one may hang"
+
+
+async def test_one_whose_spawn_is_overdue_is_not_busy(store: RedisStore, client: Client) -> None:
+    await warm(store, 101, host=FULL)
+    first, second = await reserved(store, 1), await reserved(store, 2)
+    assert await starts(store, first, EMPTY)
+    await client.zadd(keys.POOL_SPAWNING, {first: await store.now() - 1})
+    assert await times_passed_on(store, second, FULL) == 7
+
+
+async def test_one_whose_spawn_came_to_no_end_is_not_given_more(store: RedisStore, client: Client) -> None:
+    """Its worker died with it: its host, which is heard, cannot know."""
+    await warm(store, 101, host=FULL)
+    first, second = await reserved(store, 1), await reserved(store, 2)
+    assert await starts(store, first, EMPTY)
+    await client.zadd(keys.POOL_SPAWNING, {first: await store.now() - 1})
+    assert await store.respawn(first, 20)
+    assert await starts(store, second, FULL)
+    assert await client.hget(keys.session(first), "spawnHost") is None, "it is nobody's yet"
+
+
+async def test_what_waits_again_is_no_hosts(store: RedisStore, client: Client) -> None:
+    session_id = await for_a_user(store)
+    assert await starts(store, session_id, EMPTY)
+    assert await store.hold_spawn(session_id, "spawns keep failing", failed=True)
+    assert await client.hget(keys.session(session_id), "spawnHost") is None
 
 
 async def test_a_user_does_not_wait_for_it(store: RedisStore) -> None:
@@ -198,10 +222,7 @@ async def test_what_nobody_takes_from_it_is_begun_there_after_all(store: RedisSt
     """The other host's worker may be away, and this host may come back."""
     session_id = await for_a_user(store)
     await hosts.sign_off(FULL)
-    passed = 0
-    while not await starts(store, session_id, FULL):
-        passed += 1
-    assert passed == 20
+    assert await times_passed_on(store, session_id, FULL) == 20
 
 
 async def test_each_replacement_is_passed_on_anew(store: RedisStore, hosts: RedisHosts, client: Client) -> None:

@@ -194,6 +194,13 @@ local function lacks_agent(key)
   return s[1] == 'starting' or ((s[1] == 'assigned' or s[1] == 'active') and not s[2])
 end
 
+-- A try on this host came to nothing: for a while the pool's spawns go to others.
+local function note_failure(host)
+  if host and redis.call('EXISTS', host_key(host)) == 1 then
+    redis.call('HSET', host_key(host), 'spawnFailedAt', NOW_TEXT)
+  end
+end
+
 -- Where its spawn was the one try of a breaker that is half-open, another one may be.
 local function leave_try(id, kind)
   local breaker = breaker_key(kind)
@@ -203,7 +210,7 @@ end
 -- Has a user's session wait in the place that it would have had from the beginning.
 local function hold_in_place(key, id)
   leave_try(id, kind_of(id))
-  redis.call('HDEL', key, 'spawnTask')
+  redis.call('HDEL', key, 'spawnTask', 'spawnHost')
   redis.call('ZREM', POOL_SPAWNING, id)
   redis.call('SREM', of_kind(POOL_AGENTS, kind_of(id)), id)
   redis.call('ZADD', POOL_WAITING, redis.call('HGET', key, 'createdAt') or NOW_TEXT, id)

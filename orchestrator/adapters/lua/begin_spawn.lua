@@ -15,13 +15,18 @@ local SILENT_PASSES = 20
 local kind = kind_of(id)
 local is_starting = redis.call('HGET', key, 'status') == 'starting'
 
--- How many other agents a host is starting now.
-local function starting_on(name)
-  local count = 0
-  for _, other in ipairs(redis.call('ZRANGE', POOL_SPAWNING, 0, -1)) do
-    if other ~= id and redis.call('HGET', session_key(other), 'spawnHost') == name then count = count + 1 end
+-- By host: how many other agents it is starting, and whether one of these is not overdue, so that its worker is at work.
+local function under_way()
+  local starting, at_work = {}, {}
+  local others = redis.call('ZRANGE', POOL_SPAWNING, 0, -1, 'WITHSCORES')
+  for place = 1, #others, 2 do
+    local name = others[place] ~= id and redis.call('HGET', session_key(others[place]), 'spawnHost')
+    if name then
+      starting[name] = (starting[name] or 0) + 1
+      at_work[name] = at_work[name] or tonumber(others[place + 1]) > NOW
+    end
   end
-  return count
+  return starting, at_work
 end
 
 local function can_fork(name)
@@ -52,22 +57,22 @@ local function passed_by_the_silent()
   return 0
 end
 
--- The same, because another host has fewer agents, and nobody waits for this one. While that one starts others, its worker
--- is not away, only busy: most of the passes are kept for when it is done.
+-- The same, because another host has fewer agents, and nobody waits for this one. Twice as often while that one starts
+-- others: its worker is not away, but busy.
 local function passed_to_the_emptier()
   if not is_warming(id) then return 0 end
-  local own, fit, fewer, is_busy = redis.call('SCARD', host_sessions_key(host)) + starting_on(host), 0, false, false
+  local starting, at_work = under_way()
+  local function load_of(name) return redis.call('SCARD', host_sessions_key(name)) + (starting[name] or 0) end
+  local own, fit, fewer, is_busy = load_of(host), 0, false, false
   for _, name in ipairs(redis.call('SMEMBERS', KEYS[OWN + 2])) do
     if is_fit(name) then
       fit = fit + 1
-      local starting = starting_on(name)
-      if name ~= host and redis.call('SCARD', host_sessions_key(name)) + starting < own then
-        fewer, is_busy = true, is_busy or starting > 0
+      if name ~= host and load_of(name) < own then
+        fewer, is_busy = true, is_busy or at_work[name]
       end
     end
   end
-  if is_busy and tonumber(redis.call('HGET', key, 'passed') or '0') >= fit then return fit end
-  return fewer and pass_on(2 * fit + 3) or 0
+  return fewer and pass_on((is_busy and 2 or 1) * (2 * fit + 3)) or 0
 end
 
 if not lacks_agent(key) or redis.call('ZSCORE', POOL_WAITING, id) then return 0 end
@@ -84,8 +89,8 @@ if host ~= '' then
   if (before[1] or '0') == '0' then
     passed = passed_to_the_emptier()
     if passed > 0 then return -3 - passed end
-  elseif before[2] and redis.call('EXISTS', host_key(before[2])) == 1 then
-    redis.call('HSET', host_key(before[2]), 'spawnFailedAt', NOW_TEXT)
+  else
+    note_failure(before[2])
   end
 end
 if is_starting and not take_try(breaker_key(kind), id, deadline_s) then return -3 end
