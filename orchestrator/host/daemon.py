@@ -281,6 +281,8 @@ class HostDaemon:
         memory_mb = self._zygotes.memory_mb(agent.kind) or self._settings.agent_memory_mb
         return Bounds(memory_mb, self._settings.agent_processes)
 
+    # --- the pool ----------------------------------------------------------------------------------------
+
     def _can_fork(self) -> None:
         self._refill_soon()
         if len(self._zygotes.kinds) > 1:  # nothing of this kind is begun until it is said

@@ -14,7 +14,7 @@ from orchestrator.ports import SessionStore
 
 
 class Reconciliation:
-    """Of one host. While the store is away a round does nothing; the next one does it."""
+    """Of one host. What cannot be done while the store is away, the next round does."""
 
     def __init__(
         self, host: str, agents: Agents, store: SessionStore, deaths: Deaths, *, every_s: float, assign_lease_s: float
@@ -34,7 +34,7 @@ class Reconciliation:
             await asyncio.sleep(self._every_s)
             await self.reconcile_agents()
             with suppress(StoreUnavailableError):
-                await self._report_missing()
+                await self.report_missing()
 
     async def reconcile_agents(self) -> None:
         """Each agent that runs here: the store is told of it, and it of what the store says."""
@@ -55,7 +55,7 @@ class Reconciliation:
                 only = (SessionState.ASSIGNED,)
                 await self._store.finish(agent.session_id, SessionState.ENDED, "nobody joined in time", only_from=only)
 
-    async def _report_missing(self) -> None:
+    async def report_missing(self) -> None:
         """Sessions that the store believes to run here and that do not, seen twice in a row."""
         missing = {i for i in await self._store.owned_by(self._host) if self._agents.get(i) is None}
         for session_id in missing & self._missing:

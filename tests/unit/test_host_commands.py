@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from contract.messages import Assigned, Assignment
 from orchestrator.domain.errors import StoreUnavailableError
+from orchestrator.host import commands as module
 from orchestrator.host.agent_files import AgentFiles
 from orchestrator.host.commands import Commands
 from orchestrator.records import HostReply
@@ -33,6 +35,24 @@ class Told:
     answers: dict[str, HostReply] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     beats: int = 0
+    stream: list[tuple[str, dict[str, str]] | None] = field(default_factory=list)
+    """What each look at the stream finds; None where the store is away just then."""
+    looked_after: list[str] = field(default_factory=list)
+    tasks: list[asyncio.Future[object]] = field(default_factory=list)
+    is_read: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def position(self, _: float) -> str:
+        return "0-0"
+
+    async def commands(self, _: str, after: str, __: int) -> list[tuple[str, dict[str, str]]]:
+        self.looked_after.append(after)
+        if not self.stream:
+            self.is_read.set()
+            await asyncio.Event().wait()
+        found = self.stream.pop(0)
+        if found is None:
+            raise StoreUnavailableError
+        return [found]
 
     async def assign(self, assignment: Assignment) -> Assigned:
         self.assigned.append(assignment)
@@ -56,6 +76,10 @@ class Told:
     async def beat(self) -> None:
         self.beats += 1
 
+    def background(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        self.tasks.append(asyncio.ensure_future(coroutine))
+        return self.tasks[-1]
+
 
 @pytest.fixture
 def told() -> Told:
@@ -67,12 +91,27 @@ def commands(told: Told, tmp_path: Path) -> Commands:
     everything: Any = told
     files = AgentFiles(tmp_path / "host", log_max_bytes=10_000)
 
-    def background(_: Awaitable[object]) -> None:
-        raise AssertionError("nobody listens here")
-
     return Commands(
-        "h1", everything, everything, files, everything, background, beat=told.beat, secrets=lambda: ["hidden-1234"]
+        "h1", everything, everything, files, everything, told.background, beat=told.beat,
+        secrets=lambda: ["hidden-1234"],
     )  # fmt: skip
+
+
+async def test_each_command_is_done_once_also_when_the_store_was_away_in_between(
+    commands: Commands, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STORE_RETRY_S", 0.0)
+    told.stream = [("1-0", {"type": "look"}), None, ("2-0", {"type": "load", "rollout": "r-1"})]
+    entered = asyncio.Event()
+    entered.set()
+    listening = asyncio.ensure_future(commands.listen(entered))
+    async with asyncio.timeout(20):
+        await told.is_read.wait()
+    await asyncio.gather(*told.tasks)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert told.looked_after == ["0-0", "1-0", "1-0", "2-0"], "it goes on where it was"
+    assert (told.beats, told.loaded) == (2, ["r-1"])
 
 
 async def test_an_agent_is_assigned_and_the_claim_answered(commands: Commands, told: Told) -> None:
