@@ -30,7 +30,8 @@ class Copy:
         folder.mkdir()
         self.folder = folder
         self.home = folder / "home"
-        self.ports = {name: free_port() for name in ("PORT", "REDIS_PORT")} | {"LIVEKIT_PORT": _free_row()}
+        self.ports = {name: free_port() for name in ("PORT", "REDIS_PORT")}
+        self.ports["LIVEKIT_PORT"] = free_port(in_a_row=3)
         livekit_binary()  # built before, or the test ends here and says how
         drop = ("REDIS_URL", "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN")
         inherited = {name: value for name, value in os.environ.items() if name not in drop}
@@ -81,16 +82,6 @@ class Copy:
 def _answers(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_row() -> int:
-    """Return the first of three free ports in a row."""
-    while True:
-        first = free_port()
-        with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as stack:
-            for port in range(first, first + 3):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_only_servers_of_ours_get_a_section(home: Home, monkeypatch: pytest.Monk
     fake_program(tmp_path / "bin", "livekit-server", "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     port = free_port()
-    both = LocalServers(redis_port=free_port(), livekit_port=_three_free_ports())
+    both = LocalServers(redis_port=free_port(), livekit_port=free_port(in_a_row=3))
     config = provision.provision(home, settings(port=port), both)
     assert {path.name for path in home.sections.iterdir()} == {"redis.conf", "livekit.conf"}
     assert config == home.path / "supervisord.conf"
@@ -191,18 +191,6 @@ def test_only_servers_of_ours_get_a_section(home: Home, monkeypatch: pytest.Monk
     monkeypatch.setattr(livekit_server, "check", lambda url, key, secret: None)
     provision.provision(home, settings(port=port), LocalServers(None, None))
     assert list(home.sections.iterdir()) == []
-
-
-def _three_free_ports() -> int:
-    from orchestrator.cli.ports import Wanted, check_free
-
-    while True:
-        first = free_port()
-        try:
-            check_free(Wanted("X", first + n, "127.0.0.1", udp=n == 2) for n in range(3))
-        except (CommandError, OverflowError):
-            continue
-        return first
 
 
 def test_a_section_survives_spaces_and_percent_signs() -> None:
