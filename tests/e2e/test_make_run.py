@@ -30,12 +30,17 @@ class Copy:
         folder.mkdir()
         self.folder = folder
         self.home = folder / "home"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.ports = {name: free_port() for name in ("PORT", "REDIS_PORT")}
         self.ports["LIVEKIT_PORT"] = free_port(in_a_row=3)
         livekit_binary()  # built before, or the test ends here and says how
         drop = ("REDIS_URL", "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "ADMIN_TOKEN")
         inherited = {name: value for name, value in os.environ.items() if name not in drop}
-        own = {name: str(port) for name, port in self.ports.items()} | {"GREENROOM_HOME": str(self.home)}
+        own = {name: str(port) for name, port in self.ports.items()} | {
+            "GREENROOM_HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+        }
         self.environ = inherited | own | {"PYTHONPATH": str(TOP), "PREWARM_POOL_SIZE": "1"} | environ
         self.process = self.start()
 
@@ -117,6 +122,7 @@ def test_two_copies_run_side_by_side_and_leave_nothing(tmp_path: Path, copies: l
     copies[0].process.send_signal(signal.SIGINT)
     assert copies[0].process.wait(END_S) == 0
     assert_nothing_left(copies[0], seen[0])
+    assert list(copies[0].temporary.iterdir()) == []
     assert "killed" not in copies[0].output
 
     # The other one did not notice.
