@@ -97,7 +97,10 @@ class SessionStore(Protocol):
         """Take a waiting session out of the queue for its spawn, if there is capacity and a spawn is free."""
 
     async def respawn(self, session_id: str, deadline_s: float) -> bool:
-        """Give an overdue spawn a new deadline; false when another refill did, or it is not overdue any more."""
+        """Give an overdue spawn a new deadline, and note that it failed on the host that began it.
+
+        False when another refill did, or it is not overdue any more.
+        """
 
     async def begin_spawn(self, session_id: str, deadline_s: float, host: str = "", *, task: str = "") -> int:
         """Count one try on this host; 0 when the session no longer needs an agent, waits for capacity, or another task

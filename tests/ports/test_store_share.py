@@ -49,6 +49,13 @@ async def starts(store: RedisStore, session_id: str, host: str) -> bool:
         return False
 
 
+async def times_passed_on(store: RedisStore, session_id: str, host: str) -> int:
+    passed = 0
+    while not await starts(store, session_id, host):
+        passed += 1
+    return passed
+
+
 async def comes(store: RedisStore, session_id: str, host: str) -> None:
     await store.record_agent(agent_record(session_id, who=identity(host, pid=int(session_id[-4:], 16))))
 
@@ -96,13 +103,6 @@ async def test_one_where_a_try_failed_is_not_given_more(store: RedisStore, clien
 async def test_what_the_other_does_not_take_is_started_after_all(store: RedisStore) -> None:
     session_id = await reserved(store, 1)
     assert await times_passed_on(store, session_id, FULL) == 7, "twice for each host, and three times more"
-
-
-async def times_passed_on(store: RedisStore, session_id: str, host: str) -> int:
-    passed = 0
-    while not await starts(store, session_id, host):
-        passed += 1
-    return passed
 
 
 async def test_one_that_is_busy_starting_others_is_waited_for_longer(store: RedisStore) -> None:

@@ -90,11 +90,25 @@ def told() -> Told:
 def commands(told: Told, tmp_path: Path) -> Commands:
     everything: Any = told
     files = AgentFiles(tmp_path / "host", log_max_bytes=10_000)
-
     return Commands(
         "h1", everything, everything, files, everything, told.background, beat=told.beat,
         secrets=lambda: ["hidden-1234"],
     )  # fmt: skip
+
+
+async def test_nothing_is_read_until_the_store_heard_this_daemon(commands: Commands, told: Told) -> None:
+    """They may be another daemon's."""
+    entered = asyncio.Event()
+    listening = asyncio.ensure_future(commands.listen(entered))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert told.looked_after == []
+    entered.set()
+    async with asyncio.timeout(10):
+        await told.is_read.wait()
+    assert told.looked_after == ["0-0"]
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_each_command_is_done_once_also_when_the_store_was_away_in_between(

@@ -1,77 +1,27 @@
-"""What the daemon leaves alone until the store has heard it: it may be another daemon's."""
+"""What the daemon does when its place was taken, when it stops, and when its machine cannot be measured."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from orchestrator.domain.errors import HostIdTakenError
 from orchestrator.host import daemon as module
-from orchestrator.host.commands import Commands
 from orchestrator.host.daemon import HostDaemon
-from orchestrator.host.reconciliation import Reconciliation
 
 
 class Daemon(SimpleNamespace):
-    """As much of one, and of the store, as its loops use; it notes what is asked of it."""
+    """As much of one as its loops use; it notes what is asked of it."""
 
     def __init__(self) -> None:
         super().__init__(
-            _entered=asyncio.Event(),
             _stop=asyncio.Event(),
             _superseded=None,
-            _agents=SimpleNamespace(retiring=False, share_processors=lambda: None, all=list),
-            _hosts=self,
+            _agents=SimpleNamespace(retiring=False, share_processors=lambda: None),
             asked=[],
         )
-
-    async def position(self, _: float) -> str:
-        return "0-0"
-
-    async def commands(self, *_: object) -> list[Any]:
-        return await self._ask("commands")
-
-    async def owned_by(self, _: str) -> list[Any]:
-        return await self._ask("missing")
-
-    async def _ask(self, what: str) -> list[Any]:
-        self.asked.append(what)
-        await asyncio.sleep(0)
-        return []
-
-
-def listening(daemon: Daemon) -> Awaitable[None]:
-    of_it: Any = daemon
-    return Commands("h1", of_it, of_it._agents, of_it, of_it, of_it, beat=of_it._ask, secrets=list).listen(
-        daemon._entered
-    )
-
-
-def reconciling(daemon: Daemon) -> Awaitable[None]:
-    of_it: Any = daemon
-    return Reconciliation("h1", of_it._agents, of_it, of_it, every_s=0.0, assign_lease_s=30.0).run(daemon._entered)
-
-
-@pytest.mark.parametrize(
-    ("loop", "asked"), [(listening, "commands"), (reconciling, "missing")], ids=["listen", "reconcile"]
-)
-async def test_it_waits_until_it_was_heard(loop: Callable[[Daemon], Awaitable[None]], asked: str) -> None:
-    daemon = Daemon()
-    running = asyncio.ensure_future(loop(daemon))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert daemon.asked == []
-    daemon._entered.set()
-    async with asyncio.timeout(10):
-        while not daemon.asked:
-            await asyncio.sleep(0)
-    assert daemon.asked[0] == asked
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_one_whose_place_was_taken_stops_and_heeds_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,8 @@ class Known:
     reconciled: list[str] = field(default_factory=list)
     finished: list[tuple[str, SessionState, str, tuple[SessionState, ...]]] = field(default_factory=list)
     reported: list[tuple[str, AgentIdentity]] = field(default_factory=list)
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the store was asked whose sessions these are."""
 
     def all(self) -> list[SimpleNamespace]:
         return list(self.here)
@@ -37,6 +40,7 @@ class Known:
         return True
 
     async def owned_by(self, host: str) -> list[str]:
+        self.is_asked.set()
         self._ask()
         return [i for i, session in self.sessions.items() if session.host == host]
 
@@ -83,6 +87,20 @@ def session(state: SessionState = SessionState.ASSIGNED, **fields: Any) -> Simpl
 
 def agent(number: int = 1, phase: str = "assigned", ending: str | None = None) -> SimpleNamespace:
     return SimpleNamespace(session_id=warm_id(number), phase=phase, ending=ending)
+
+
+async def test_no_round_is_made_until_the_store_heard_this_daemon(known: Known, reconciliation: Reconciliation) -> None:
+    """What is missing here may run on another machine."""
+    entered = asyncio.Event()
+    running = asyncio.ensure_future(reconciliation.run(entered))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not known.is_asked.is_set()
+    entered.set()
+    async with asyncio.timeout(10):
+        await known.is_asked.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_one_that_is_missing_once_may_be_on_its_way(known: Known, reconciliation: Reconciliation) -> None:
